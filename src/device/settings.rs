@@ -1,0 +1,80 @@
+//! Settings of the device plane: every bound of a session's itinerary.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What happens to a hello that rustls cannot serve.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LegacyTls {
+    /// It is counted, answered with an alert and closed.
+    #[default]
+    Refuse,
+}
+
+/// How long the guard follows a device.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum GuardMode {
+    /// Until proof.
+    Preamble,
+    /// For the whole session.
+    #[default]
+    Strict,
+}
+
+/// Settings of the device plane, checked by `config`. Defaults: `Settings::default()`.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// Legacy hellos.
+    pub legacy_tls: LegacyTls,
+    /// The guard.
+    pub guard: GuardMode,
+    /// How long a device waits for an instance when nobody can take it.
+    pub hold: Duration,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Connections at once that have not proven themselves.
+    pub max_preauth: usize,
+    /// Networks whose connections begin with a PROXY header.
+    pub proxy_from: Vec<Network>,
+    /// Time for the PROXY header: 5 s.
+    pub proxy_timeout: Duration,
+    /// Time for the hello: 10 s.
+    pub hello_timeout: Duration,
+    /// Time for the handshake, waiting for its turn included: 10 s.
+    pub handshake_timeout: Duration,
+    /// Handshakes at once: 4 for each core.
+    pub max_handshakes: usize,
+    /// Time for the preamble: 10 s.
+    pub preamble_timeout: Duration,
+    /// Time for one connect to an instance: 3 s.
+    pub connect_timeout: Duration,
+    /// Time for all connects of one device: 10 s.
+    pub connect_total: Duration,
+    /// Candidates tried: 3.
+    pub connect_candidates: usize,
+    /// Before proof, silence of the device ends the session: 30 s.
+    pub proof_device_silence: Duration,
+    /// Before proof, time for the instance to answer: 85 s.
+    pub proof_timeout: Duration,
+    /// Login failures that end a session: 3.
+    pub max_login_failures: u32,
+    /// How long proof waits for the claim: 250 ms.
+    pub claim_wait: Duration,
+    /// Silence of both sides that ends a session: 120 s.
+    pub silence: Duration,
+    /// A write stalled for so long ends a session: 60 s.
+    pub stall: Duration,
+    /// How long a close may take: 2 s.
+    pub grace: Duration,
+}
+
+/// An IP network, `10.0.0.0/8` or a single address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Network {
+    /// The network's address.
+    pub address: std::net::IpAddr,
+    /// How many leading bits count.
+    pub prefix: u8,
+}

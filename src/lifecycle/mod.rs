@@ -1,0 +1,9 @@
+//! Life and death of the process: phases, counted tasks, paced leaving, signals.
+
+mod drain;
+mod phase;
+mod signals;
+
+pub use drain::{Drain, Outlived, Ticket};
+pub use phase::{Phase, Phases};
+pub use signals::{Signals, Wish};

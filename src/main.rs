@@ -1,0 +1,3 @@
+//! The exit code of [`mps_gateway::cli::main`]; nothing else.
+
+fn main() {}

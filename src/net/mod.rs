@@ -1,0 +1,11 @@
+//! Bytes between sockets: accept, TLS on both sides, bounded reads, relay. Knows no device.
+
+pub mod connect;
+pub mod head;
+pub mod identity;
+pub mod instance_tls;
+pub mod listener;
+pub mod relay;
+pub mod rewind;
+pub mod server_tls;
+pub mod traffic;
