@@ -55,3 +55,62 @@ impl Drain {
         tokio::time::timeout(self.window, self.tasks.wait()).await.map_err(|_| Outlived(self.tasks.len()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(120);
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_leave_by_turns_over_three_quarters_of_the_window() {
+        let drain = Drain::new(WINDOW);
+        let began = Instant::now();
+        let turns = [(0, 0.0), (u64::MAX / 4, 22.5), (u64::MAX / 2, 45.0), (u64::MAX, 90.0)];
+        let mut left = vec![];
+        for (ticket, _) in turns {
+            let mine = drain.clone();
+            left.push(drain.spawn(async move {
+                mine.turn(ticket).await;
+                began.elapsed().as_secs_f64()
+            }));
+        }
+        drain.finish().await.expect("all leave within the window");
+        for (task, (ticket, second)) in left.into_iter().zip(turns) {
+            let at = task.await.expect("it ends");
+            assert!((at - second).abs() < 0.1, "ticket {ticket} left after {at} s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_leaves_before_the_drain_begins() {
+        let drain = Drain::new(WINDOW);
+        let early = tokio::time::timeout(Duration::from_secs(3600), drain.turn(0)).await;
+        assert!(early.is_err());
+        assert!(tokio::time::timeout(Duration::from_secs(1), drain.begun()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn finish_waits_for_the_last_task_and_no_longer() {
+        let drain = Drain::new(WINDOW);
+        let mine = drain.clone();
+        drain.spawn(async move {
+            mine.begun().await;
+            tokio::time::sleep(Duration::from_secs(7)).await;
+        });
+        let began = Instant::now();
+        drain.finish().await.expect("it ends in time");
+        assert_eq!(began.elapsed().as_secs(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_will_not_leave_is_counted_when_the_window_is_over() {
+        let drain = Drain::new(WINDOW);
+        drain.spawn(std::future::pending::<()>());
+        let began = Instant::now();
+        let Outlived(tasks) = drain.finish().await.expect_err("one task stays for ever");
+        assert_eq!((tasks, began.elapsed()), (1, WINDOW));
+    }
+}

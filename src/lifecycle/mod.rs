@@ -5,5 +5,5 @@ mod phase;
 mod signals;
 
 pub use drain::{Drain, Outlived, Ticket};
-pub use phase::{Phase, Phases};
+pub use phase::{Life, Phase, Phases};
 pub use signals::{Signals, Wish};

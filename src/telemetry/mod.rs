@@ -3,8 +3,14 @@
 //! No global recorder: whoever counts is handed [`Metrics`], so that several gateways can run in
 //! one process (tests, demo) and each reports its own.
 
+pub mod build;
+mod label;
 mod log;
 mod metrics;
+pub mod table;
 
+#[allow(unused_imports, reason = "planes declare their label sets with it")]
+pub(crate) use label::label_set;
+pub use label::{Counters, Label, Labels};
 pub use log::{Format, init as init_log};
-pub use metrics::{Counters, Label, Metrics};
+pub use metrics::{ClaimOutcome, Direction, LookupOutcome, LookupSource, Metrics, ReloadOutcome};
