@@ -1,1 +1,89 @@
-//! To be written.
+//! The command line: one binary, many roles. Each subcommand is a file here.
+//!
+//! Exit codes: 0 done; 1 the answer is "no", or a second signal cut a drain short; 64 the command line
+//! cannot be understood; 69 an address is taken; 71 the system refused; 76 the directory speaks a
+//! version we do not know; 78 the configuration has problems.
+
+mod certs;
+mod demo;
+mod exit;
+mod pin;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::telemetry::build;
+
+/// TLS gateway between Intel AMT devices and many MPS instances.
+#[derive(Debug, Parser)]
+#[command(name = "mps-gateway", version = version(), max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Certificates: import those of MPS, or generate some.
+    #[command(subcommand)]
+    Certs(certs::Command),
+    /// Two simulated MPS, ten simulated devices and a gateway between them, on loopback.
+    Demo(demo::Arguments),
+    /// Print the pins of the certificate that an instance shows.
+    Pin(pin::Arguments),
+}
+
+fn version() -> &'static str {
+    // clap wants a `&'static str`; once per process.
+    Box::leak(build::describe().into_boxed_str())
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => {
+            let failed = told.use_stderr(); // else it is --help or --version
+            // Nothing is left to do when even this cannot be printed.
+            let _ = told.print();
+            return if failed { ExitCode::from(exit::USAGE) } else { exit::OK };
+        }
+    };
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        eprintln!("mps-gateway: another TLS provider is installed already");
+        return ExitCode::from(exit::SYSTEM);
+    }
+    match cli.command {
+        Some(Command::Certs(command)) => certs::run(command),
+        Some(Command::Demo(arguments)) => demo::run(&arguments),
+        Some(Command::Pin(arguments)) => pin::run(&arguments),
+        None => todo!(),
+    }
+}
+
+/// The runtime of a subcommand that talks to the network for a while.
+fn runtime() -> Result<tokio::runtime::Runtime, ExitCode> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        eprintln!("mps-gateway: cannot start: {error}");
+        ExitCode::from(exit::SYSTEM)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_version_says_which_commit() {
+        assert!(version().starts_with(build::VERSION));
+        assert!(version().contains(build::COMMIT));
+    }
+}
