@@ -5,7 +5,9 @@
 mod claim;
 mod device_id;
 mod instance;
+mod secret;
 
 pub use claim::{Claim, Epoch, MalformedClaim, ReplicaId, SessionId, SessionKey};
 pub use device_id::{DeviceId, MalformedDeviceId};
 pub use instance::{Endpoint, InstanceName, MalformedEndpoint, MalformedInstanceName, Pool};
+pub use secret::Secret;
