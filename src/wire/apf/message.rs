@@ -1,0 +1,457 @@
+//! One APF message as a value, with texts and payload borrowed from the buffer it was read from.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{
+    CANCEL_TCPIP_FORWARD, Extent, Oversized, PASSWORD_METHOD, Preamble, TCPIP_FORWARD, UDP_SEND_TO, extent,
+    kind, preamble,
+};
+
+/// A login attempt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UserauthRequest<'a> {
+    /// User name.
+    pub user: &'a [u8],
+    /// Service wanted after the login: `pfwd@amt.intel.com` in every log seen.
+    pub service: &'a [u8],
+    /// Login method: `password` or `none`.
+    pub method: &'a [u8],
+    /// The password; there exactly when the method is `password`.
+    pub password: Option<&'a [u8]>,
+    /// The byte before the password: 0 ("this is no change of password") in every log seen. Written
+    /// only with a password.
+    pub change: u8,
+}
+
+/// A request that concerns no channel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GlobalRequest<'a> {
+    /// `tcpip-forward`: the device offers a port.
+    Forward {
+        /// Address to bind, often empty.
+        address: &'a [u8],
+        /// The port, 16992 and the like.
+        port: u32,
+    },
+    /// `cancel-tcpip-forward`: the device takes a port back.
+    Cancel {
+        /// Address it was bound to.
+        address: &'a [u8],
+        /// The port.
+        port: u32,
+    },
+    /// `udp-send-to@amt.intel.com`: a datagram. Servers swallow it.
+    Datagram {
+        /// Where it goes.
+        destination: (&'a [u8], u32),
+        /// Where it comes from.
+        origin: (&'a [u8], u32),
+        /// What it carries.
+        data: &'a [u8],
+    },
+    /// Any other name. MPS reads whatever follows as a new message.
+    Other {
+        /// The name.
+        name: &'a [u8],
+    },
+}
+
+/// The wish for a channel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ChannelOpen<'a> {
+    /// `forwarded-tcpip` from a server, `direct-tcpip` from a device.
+    pub channel_type: &'a [u8],
+    /// The opener's number of the channel.
+    pub sender: u32,
+    /// The opener's receive window, in bytes.
+    pub window: u32,
+    /// Address wanted, often empty.
+    pub address: &'a [u8],
+    /// Port wanted: 16992 WSMAN, 16994 redirection.
+    pub port: u32,
+    /// Who wants it, by address.
+    pub origin: &'a [u8],
+    /// Who wants it, by port.
+    pub origin_port: u32,
+}
+
+/// One APF message. The number in channel messages is always the *receiver's* channel number.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Message<'a> {
+    /// Ends the session.
+    Disconnect {
+        /// Why: 1 to 18.
+        reason: u32,
+    },
+    /// Asks for a service.
+    ServiceRequest {
+        /// Its name.
+        service: &'a [u8],
+    },
+    /// Grants a service.
+    ServiceAccept {
+        /// Its name.
+        service: &'a [u8],
+    },
+    /// Logs in.
+    UserauthRequest(UserauthRequest<'a>),
+    /// Refuses a login.
+    UserauthFailure {
+        /// Methods that may go on: `password`.
+        methods: &'a [u8],
+        /// Whether a second zero byte follows, as MPS and MeshCentral write it (15 bytes), or not,
+        /// as Console does (14).
+        padded: bool,
+    },
+    /// Accepts a login.
+    UserauthSuccess,
+    /// Offers a port and the like.
+    GlobalRequest(GlobalRequest<'a>),
+    /// Accepts `tcpip-forward`.
+    ForwardSuccess {
+        /// The port.
+        port: u32,
+    },
+    /// Accepts `cancel-tcpip-forward`: one byte, so never read back: only the history of requests
+    /// tells it from [`Message::ForwardSuccess`].
+    CancelSuccess,
+    /// Refuses a global request.
+    RequestFailure,
+    /// Opens a channel.
+    ChannelOpen(ChannelOpen<'a>),
+    /// Grants a channel.
+    ChannelOpenConfirmation {
+        /// The opener's number.
+        recipient: u32,
+        /// The granter's number.
+        sender: u32,
+        /// The granter's receive window, in bytes.
+        window: u32,
+    },
+    /// Refuses a channel.
+    ChannelOpenFailure {
+        /// The opener's number.
+        recipient: u32,
+        /// Why: 1 prohibited, 2 connect failed, 3 unknown type, 4 shortage.
+        reason: u32,
+    },
+    /// Grants more window.
+    ChannelWindowAdjust {
+        /// The receiver's number.
+        recipient: u32,
+        /// How much more, in bytes.
+        bytes: u32,
+    },
+    /// Payload.
+    ChannelData {
+        /// The receiver's number.
+        recipient: u32,
+        /// The payload.
+        data: &'a [u8],
+    },
+    /// Closes a channel; answered by the same once.
+    ChannelClose {
+        /// The receiver's number.
+        recipient: u32,
+    },
+    /// The first message of a device.
+    ProtocolVersion(Preamble),
+    /// Sign of life.
+    KeepaliveRequest {
+        /// Comes back in the reply.
+        cookie: u32,
+    },
+    /// Answer to a sign of life.
+    KeepaliveReply {
+        /// That of the request.
+        cookie: u32,
+    },
+    /// Asks for signs of life.
+    KeepaliveOptionsRequest {
+        /// How often, in seconds.
+        interval: u32,
+        /// How long a silence may last, in seconds; MPS asks for 0.
+        timeout: u32,
+    },
+    /// Says what is in force.
+    KeepaliveOptionsReply {
+        /// How often, in seconds.
+        interval: u32,
+        /// How long a silence may last, in seconds.
+        timeout: u32,
+    },
+    /// MeshCentral's own.
+    JsonControl {
+        /// JSON text.
+        json: &'a [u8],
+    },
+}
+
+/// No APF message begins like this.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NotMessage {
+    /// Longer than any server accepts.
+    #[error(transparent)]
+    Oversized(#[from] Oversized),
+    /// A type byte nobody knows.
+    #[error("unknown message type {0}")]
+    Unknown(u8),
+}
+
+/// What servers and devices write where SSH has the largest packet size.
+const NO_LIMIT: u32 = u32::MAX;
+
+impl<'a> Message<'a> {
+    /// Reads the message at the head of `buf`: the message and its length in bytes.
+    /// `Ok(None)` means "so far so good, need more bytes".
+    ///
+    /// USERAUTH_FAILURE takes a second zero byte along if it is already there; one that comes later
+    /// looks like an unknown type 0.
+    pub fn parse(buf: &'a [u8]) -> Result<Option<(Self, usize)>, NotMessage> {
+        let len = match extent(buf)? {
+            Extent::Partial => return Ok(None),
+            Extent::Unknown(kind) => return Err(NotMessage::Unknown(kind)),
+            Extent::Whole(len) => len,
+        };
+        let Some((&kind, body)) = buf[..len].split_first() else { return Ok(None) };
+        let padded = kind == kind::USERAUTH_FAILURE && buf.get(len) == Some(&0);
+        let message = Self::read(kind, &mut Fields(body), padded);
+        Ok(message.map(|message| (message, len + usize::from(padded))))
+    }
+
+    /// Reads the fields behind the type byte; `None` cannot happen on a body the framer measured.
+    fn read(kind: u8, f: &mut Fields<'a>, padded: bool) -> Option<Self> {
+        Some(match kind {
+            kind::DISCONNECT => Self::Disconnect { reason: f.number()? },
+            kind::SERVICE_REQUEST => Self::ServiceRequest { service: f.text()? },
+            kind::SERVICE_ACCEPT => Self::ServiceAccept { service: f.text()? },
+            kind::USERAUTH_REQUEST => Self::UserauthRequest(f.userauth()?),
+            kind::USERAUTH_FAILURE => Self::UserauthFailure { methods: f.text()?, padded },
+            kind::USERAUTH_SUCCESS => Self::UserauthSuccess,
+            kind::GLOBAL_REQUEST => Self::GlobalRequest(f.global_request()?),
+            kind::REQUEST_SUCCESS => Self::ForwardSuccess { port: f.number()? },
+            kind::REQUEST_FAILURE => Self::RequestFailure,
+            kind::CHANNEL_OPEN => Self::ChannelOpen(f.channel_open()?),
+            kind::CHANNEL_OPEN_CONFIRMATION => Self::ChannelOpenConfirmation {
+                recipient: f.number()?,
+                sender: f.number()?,
+                window: f.number()?,
+            },
+            kind::CHANNEL_OPEN_FAILURE => {
+                Self::ChannelOpenFailure { recipient: f.number()?, reason: f.number()? }
+            }
+            kind::CHANNEL_WINDOW_ADJUST => {
+                Self::ChannelWindowAdjust { recipient: f.number()?, bytes: f.number()? }
+            }
+            kind::CHANNEL_DATA => Self::ChannelData { recipient: f.number()?, data: f.text()? },
+            kind::CHANNEL_CLOSE => Self::ChannelClose { recipient: f.number()? },
+            kind::PROTOCOL_VERSION => Self::ProtocolVersion(f.preamble()?),
+            kind::KEEPALIVE_REQUEST => Self::KeepaliveRequest { cookie: f.number()? },
+            kind::KEEPALIVE_REPLY => Self::KeepaliveReply { cookie: f.number()? },
+            kind::KEEPALIVE_OPTIONS_REQUEST => {
+                Self::KeepaliveOptionsRequest { interval: f.number()?, timeout: f.number()? }
+            }
+            kind::KEEPALIVE_OPTIONS_REPLY => {
+                Self::KeepaliveOptionsReply { interval: f.number()?, timeout: f.number()? }
+            }
+            kind::JSON_CONTROL => Self::JsonControl { json: f.text()? },
+            _ => return None,
+        })
+    }
+
+    /// The bytes of this message, to be written as one TLS record.
+    pub fn to_bytes(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(128);
+        self.put(&mut out);
+        out.freeze()
+    }
+
+    /// Appends the bytes of this message.
+    pub fn put(&self, out: &mut BytesMut) {
+        match *self {
+            Self::Disconnect { reason } => {
+                numbers(out, kind::DISCONNECT, &[reason]);
+                out.put_u16(0);
+            }
+            Self::ServiceRequest { service } => named(out, kind::SERVICE_REQUEST, service),
+            Self::ServiceAccept { service } => named(out, kind::SERVICE_ACCEPT, service),
+            Self::UserauthRequest(request) => request.put(out),
+            Self::UserauthFailure { methods, padded } => {
+                named(out, kind::USERAUTH_FAILURE, methods);
+                out.put_bytes(0, 1 + usize::from(padded));
+            }
+            Self::UserauthSuccess => out.put_u8(kind::USERAUTH_SUCCESS),
+            Self::GlobalRequest(request) => request.put(out),
+            Self::ForwardSuccess { port } => numbers(out, kind::REQUEST_SUCCESS, &[port]),
+            Self::CancelSuccess => out.put_u8(kind::REQUEST_SUCCESS),
+            Self::RequestFailure => out.put_u8(kind::REQUEST_FAILURE),
+            Self::ChannelOpen(open) => open.put(out),
+            Self::ChannelOpenConfirmation { recipient, sender, window } => {
+                numbers(out, kind::CHANNEL_OPEN_CONFIRMATION, &[recipient, sender, window, NO_LIMIT]);
+            }
+            Self::ChannelOpenFailure { recipient, reason } => {
+                numbers(out, kind::CHANNEL_OPEN_FAILURE, &[recipient, reason, 0, 0]);
+            }
+            Self::ChannelWindowAdjust { recipient, bytes } => {
+                numbers(out, kind::CHANNEL_WINDOW_ADJUST, &[recipient, bytes]);
+            }
+            Self::ChannelData { recipient, data } => {
+                numbers(out, kind::CHANNEL_DATA, &[recipient]);
+                text(out, data);
+            }
+            Self::ChannelClose { recipient } => numbers(out, kind::CHANNEL_CLOSE, &[recipient]),
+            Self::ProtocolVersion(preamble) => out.put_slice(&preamble.to_bytes()),
+            Self::KeepaliveRequest { cookie } => numbers(out, kind::KEEPALIVE_REQUEST, &[cookie]),
+            Self::KeepaliveReply { cookie } => numbers(out, kind::KEEPALIVE_REPLY, &[cookie]),
+            Self::KeepaliveOptionsRequest { interval, timeout } => {
+                numbers(out, kind::KEEPALIVE_OPTIONS_REQUEST, &[interval, timeout]);
+            }
+            Self::KeepaliveOptionsReply { interval, timeout } => {
+                numbers(out, kind::KEEPALIVE_OPTIONS_REPLY, &[interval, timeout]);
+            }
+            Self::JsonControl { json } => named(out, kind::JSON_CONTROL, json),
+        }
+    }
+}
+
+impl<'a> UserauthRequest<'a> {
+    /// A login by password for port forwarding, as every device sends it.
+    pub fn password(user: &'a [u8], password: &'a [u8]) -> Self {
+        Self {
+            user,
+            service: super::PFWD_SERVICE,
+            method: PASSWORD_METHOD,
+            password: Some(password),
+            change: 0,
+        }
+    }
+
+    fn put(&self, out: &mut BytesMut) {
+        named(out, kind::USERAUTH_REQUEST, self.user);
+        text(out, self.service);
+        text(out, self.method);
+        if let Some(password) = self.password {
+            out.put_u8(self.change);
+            text(out, password);
+        }
+    }
+}
+
+impl GlobalRequest<'_> {
+    fn put(&self, out: &mut BytesMut) {
+        let name = match self {
+            Self::Forward { .. } => TCPIP_FORWARD,
+            Self::Cancel { .. } => CANCEL_TCPIP_FORWARD,
+            Self::Datagram { .. } => UDP_SEND_TO,
+            Self::Other { name } => name,
+        };
+        named(out, kind::GLOBAL_REQUEST, name);
+        out.put_u8(1); // a reply is wanted; all servers reply anyway
+        match *self {
+            Self::Forward { address, port } | Self::Cancel { address, port } => {
+                text(out, address);
+                out.put_u32(port);
+            }
+            Self::Datagram { destination, origin, data } => {
+                text(out, destination.0);
+                out.put_u32(destination.1);
+                text(out, origin.0);
+                out.put_u32(origin.1);
+                text(out, data);
+            }
+            Self::Other { .. } => {}
+        }
+    }
+}
+
+impl ChannelOpen<'_> {
+    fn put(&self, out: &mut BytesMut) {
+        named(out, kind::CHANNEL_OPEN, self.channel_type);
+        out.put_u32(self.sender);
+        out.put_u32(self.window);
+        out.put_u32(NO_LIMIT);
+        text(out, self.address);
+        out.put_u32(self.port);
+        text(out, self.origin);
+        out.put_u32(self.origin_port);
+    }
+}
+
+fn numbers(out: &mut BytesMut, kind: u8, numbers: &[u32]) {
+    out.put_u8(kind);
+    numbers.iter().for_each(|n| out.put_u32(*n));
+}
+
+fn named(out: &mut BytesMut, kind: u8, name: &[u8]) {
+    out.put_u8(kind);
+    text(out, name);
+}
+
+/// A length and the bytes.
+fn text(out: &mut BytesMut, text: &[u8]) {
+    out.put_u32(u32::try_from(text.len()).expect("whoever builds a message knows its limits"));
+    out.put_slice(text);
+}
+
+/// What is left of a message's body.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(n)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take(1)?.first().copied()
+    }
+
+    fn number(&mut self) -> Option<u32> {
+        self.take(4)?.first_chunk().copied().map(u32::from_be_bytes)
+    }
+
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let len = self.number()?;
+        self.take(usize::try_from(len).ok()?)
+    }
+
+    fn userauth(&mut self) -> Option<UserauthRequest<'a>> {
+        let (user, service, method) = (self.text()?, self.text()?, self.text()?);
+        if method != PASSWORD_METHOD {
+            return Some(UserauthRequest { user, service, method, password: None, change: 0 });
+        }
+        let change = self.byte()?;
+        Some(UserauthRequest { user, service, method, password: Some(self.text()?), change })
+    }
+
+    fn global_request(&mut self) -> Option<GlobalRequest<'a>> {
+        let name = self.text()?;
+        self.byte()?; // whether a reply is wanted: nobody reads it
+        Some(match name {
+            TCPIP_FORWARD => GlobalRequest::Forward { address: self.text()?, port: self.number()? },
+            CANCEL_TCPIP_FORWARD => GlobalRequest::Cancel { address: self.text()?, port: self.number()? },
+            UDP_SEND_TO => GlobalRequest::Datagram {
+                destination: (self.text()?, self.number()?),
+                origin: (self.text()?, self.number()?),
+                data: self.text()?,
+            },
+            _ => GlobalRequest::Other { name },
+        })
+    }
+
+    fn channel_open(&mut self) -> Option<ChannelOpen<'a>> {
+        let channel_type = self.text()?;
+        let (sender, window) = (self.number()?, self.number()?);
+        self.take(4)?; // reserved
+        let (address, port) = (self.text()?, self.number()?);
+        let (origin, origin_port) = (self.text()?, self.number()?);
+        Some(ChannelOpen { channel_type, sender, window, address, port, origin, origin_port })
+    }
+
+    fn preamble(&mut self) -> Option<Preamble> {
+        let mut message = [kind::PROTOCOL_VERSION; super::PREAMBLE_LEN];
+        message[1..].copy_from_slice(self.take(super::PREAMBLE_LEN - 1)?);
+        preamble(&message).ok().flatten()
+    }
+}
