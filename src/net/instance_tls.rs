@@ -2,7 +2,27 @@
 //!
 //! MPS shows a leaf without chain whose names are URIs only, so the usual name check fails on it.
 
-use rustls::pki_types::CertificateDer;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use aws_lc_rs::{constant_time, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
+};
+use tokio_rustls::TlsConnector;
+
+use super::identity::provider;
+
+/// Instances whose tickets are kept at once; each is worth up to 8 tickets of TLS 1.3.
+const RESUMABLE: usize = 256;
 
 /// How the certificate of an instance is verified.
 #[derive(Clone, Debug)]
@@ -13,26 +33,221 @@ pub enum Verify {
     Full(Vec<CertificateDer<'static>>),
     /// Anything goes: for trials only.
     None,
-    /// The leaf, or its public key, must be one of these.
+    /// The leaf, or its public key, must be one of these. Expiry and names do not matter.
     Pin(Vec<Pin>),
 }
 
 /// A pinned leaf. Written `spki-sha256:..` or `cert-sha256:..`, base64 or hexadecimal.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Eq, PartialEq)]
 pub enum Pin {
     /// SHA-256 of the leaf, DER.
     Cert([u8; 32]),
     /// SHA-256 of the leaf's SubjectPublicKeyInfo, DER.
     Spki([u8; 32]),
 }
-// FromStr (MalformedPin), Display (base64), `Pin::of(&CertificateDer) -> [Pin; 2]`.
+
+/// A text that is not a pin.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a pin: expected spki-sha256:.. or cert-sha256:.. and 32 bytes in base64 or hexadecimal")]
+pub struct MalformedPin;
+
+impl Pin {
+    /// Both pins of a leaf: of its public key, which survives a renewal, and of itself.
+    ///
+    /// Fails if `leaf` is no certificate.
+    pub fn of(leaf: &CertificateDer<'_>) -> Result<[Self; 2], rustls::Error> {
+        let spki = ParsedCertificate::try_from(leaf)?.subject_public_key_info();
+        Ok([Self::Spki(sha256(&spki)), Self::Cert(sha256(leaf))])
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Cert(one), Self::Cert(two)) | (Self::Spki(one), Self::Spki(two)) => {
+                constant_time::verify_slices_are_equal(one, two).is_ok()
+            }
+            (Self::Cert(_), Self::Spki(_)) | (Self::Spki(_), Self::Cert(_)) => false,
+        }
+    }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    digest::digest(&digest::SHA256, bytes).as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
+impl FromStr for Pin {
+    type Err = MalformedPin;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (kind, value) = text.split_once(':').ok_or(MalformedPin)?;
+        let hash = hash(value).ok_or(MalformedPin)?;
+        match kind {
+            "cert-sha256" => Ok(Self::Cert(hash)),
+            "spki-sha256" => Ok(Self::Spki(hash)),
+            _ => Err(MalformedPin),
+        }
+    }
+}
+
+/// 64 hexadecimal digits (with colons or without, as OpenSSL prints them) or 44 of base64.
+fn hash(text: &str) -> Option<[u8; 32]> {
+    if let Ok(bytes) = BASE64.decode(text) {
+        if let Ok(hash) = bytes.try_into() {
+            return Some(hash);
+        }
+    }
+    let digits: Vec<u8> = text.bytes().filter(|&byte| byte != b':').collect();
+    let mut hash = [0; 32];
+    if digits.len() != 2 * hash.len() {
+        return None;
+    }
+    for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |at: usize| char::from(pair[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        *byte = digit(0)? << 4 | digit(1)?;
+    }
+    Some(hash)
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, hash) = match self {
+            Self::Cert(hash) => ("cert-sha256", hash),
+            Self::Spki(hash) => ("spki-sha256", hash),
+        };
+        write!(f, "{kind}:{}", BASE64.encode(hash))
+    }
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f) // rustls shows a verifier's error by `Debug` only
+    }
+}
 
 /// A TLS client for one pool of instances, with a ticket store of its own.
-pub struct InstanceTls {}
+pub struct InstanceTls {
+    connector: TlsConnector,
+}
 
 impl InstanceTls {
     /// A client that verifies as told. New settings mean a new client, and so an empty ticket store.
-    pub fn new(_verify: &Verify) -> Result<Self, rustls::Error> {
-        todo!()
+    ///
+    /// Fails if a root is no certificate, or if roots are wanted and none is given.
+    pub fn new(verify: &Verify) -> Result<Self, rustls::Error> {
+        let provider = Arc::new(provider());
+        let algorithms = provider.signature_verification_algorithms;
+        let verifier: Arc<dyn ServerCertVerifier> = match verify {
+            Verify::Ca(roots) => Arc::new(Verifier { accept: Accept::Chain(store(roots)?), algorithms }),
+            Verify::Full(roots) => {
+                WebPkiServerVerifier::builder_with_provider(Arc::new(store(roots)?), Arc::clone(&provider))
+                    .build()
+                    .map_err(|error| rustls::Error::General(error.to_string()))?
+            }
+            Verify::None => Arc::new(Verifier { accept: Accept::Any, algorithms }),
+            Verify::Pin(pins) => Arc::new(Verifier { accept: Accept::Pins(pins.clone()), algorithms }),
+        };
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        config.resumption = Resumption::in_memory_sessions(RESUMABLE * 8);
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
+    }
+
+    pub(super) fn connector(&self) -> &TlsConnector {
+        &self.connector
     }
 }
+
+fn store(roots: &[CertificateDer<'static>]) -> Result<RootCertStore, rustls::Error> {
+    let mut store = RootCertStore::empty();
+    for root in roots {
+        store.add(root.clone())?;
+    }
+    if store.is_empty() {
+        return Err(rustls::Error::General("no root certificate given".to_owned()));
+    }
+    Ok(store)
+}
+
+/// Decides by [`Accept`]; the signatures of the handshake are verified in every case.
+#[derive(Debug)]
+struct Verifier {
+    accept: Accept,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+#[derive(Debug)]
+enum Accept {
+    Any,
+    Chain(RootCertStore),
+    Pins(Vec<Pin>),
+}
+
+/// The leaf is none of those pinned. Names its key, so that an operator can compare.
+#[derive(Debug, thiserror::Error)]
+#[error("the instance shows {0}, which is not pinned")]
+struct NotPinned(Pin);
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match &self.accept {
+            Accept::Any => {}
+            Accept::Chain(roots) => {
+                let leaf = ParsedCertificate::try_from(end_entity)?;
+                let algorithms = self.algorithms.all;
+                verify_server_cert_signed_by_trust_anchor(&leaf, roots, intermediates, now, algorithms)?;
+            }
+            Accept::Pins(pins) => {
+                let shown = Pin::of(end_entity)?;
+                // Every pin is compared, whichever matches.
+                let matches = |pin: &Pin| shown.iter().fold(false, |found, one| found | one.is(pin));
+                if !pins.iter().fold(false, |found, pin| found | matches(pin)) {
+                    let error = OtherError(Arc::new(NotPinned(shown[0])));
+                    return Err(CertificateError::Other(error).into());
+                }
+            }
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Accepts any certificate.
+#[cfg(test)]
+pub(super) fn trusting_verifier() -> Arc<dyn ServerCertVerifier> {
+    let algorithms = provider().signature_verification_algorithms;
+    Arc::new(Verifier { accept: Accept::Any, algorithms })
+}
+
+#[cfg(test)]
+#[path = "instance_tls_tests.rs"]
+mod tests;

@@ -5,7 +5,12 @@ pub mod head;
 pub mod identity;
 pub mod instance_tls;
 pub mod listener;
+pub mod records;
 pub mod relay;
 pub mod rewind;
 pub mod server_tls;
+pub mod socket;
 pub mod traffic;
+
+#[cfg(test)]
+mod fixtures;

@@ -76,7 +76,4 @@ where
     todo!()
 }
 
-/// Closes a leg fully: close_notify, FIN, at most `grace`, drop.
-pub async fn close<T: tokio::io::AsyncWrite + Unpin>(_leg: T, _grace: Duration) {
-    todo!()
-}
+pub use super::records::close;
