@@ -4,7 +4,17 @@
 //! hash (XXH3 over the 16 bytes of the GUID, seeded by XXH3 of the instance's name) and the
 //! logarithm (`libm`) are part of the contract, so that replicas without a directory still agree.
 
+use std::cmp::Ordering;
+
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
 use crate::model::{DeviceId, InstanceName};
+
+/// How far above its fair share an instance may go before new devices go elsewhere.
+const SLACK: f64 = 1.25;
+
+/// What the cap leaves beyond that, in sessions: a fleet of a few devices needs no balance.
+const HEADROOM: usize = 8;
 
 /// An instance that may be chosen.
 #[derive(Clone, Debug)]
@@ -19,13 +29,57 @@ pub struct Candidate {
     pub max_sessions: Option<usize>,
 }
 
-/// The rendezvous score of a device at an instance: higher is better.
-pub fn score(_device: DeviceId, _name: &InstanceName, _weight: f64) -> f64 {
-    todo!()
+impl Candidate {
+    /// Whether it gets anything at all.
+    fn counts(&self) -> bool {
+        self.weight.is_finite() && self.weight > 0.0
+    }
+}
+
+/// The rendezvous score of a device at an instance: higher is better. A weight that is not above
+/// zero scores negative infinity.
+///
+/// `-weight / ln(u)`, where u is in the middle of one of 2^52 equal parts of (0, 1): the part that
+/// the upper 52 bits of the hash number. Both ends are out of reach, so the score is finite.
+pub fn score(device: DeviceId, name: &InstanceName, weight: f64) -> f64 {
+    if !(weight.is_finite() && weight > 0.0) {
+        return f64::NEG_INFINITY;
+    }
+    let hash = xxh3_64_with_seed(device.as_bytes(), xxh3_64(name.as_str().as_bytes()));
+    const PARTS: f64 = (1u64 << 52) as f64;
+    let u = ((hash >> 12) as f64 + 0.5) / PARTS;
+    -weight / libm::log(u)
 }
 
 /// Candidates by preference, best first (indices into `candidates`); the order of input is
-/// irrelevant, ties break by name.
-pub fn rank(_device: DeviceId, _candidates: &[Candidate]) -> Vec<usize> {
-    todo!()
+/// irrelevant, ties break by name. Those without weight are not among them.
+pub fn rank(device: DeviceId, candidates: &[Candidate]) -> Vec<usize> {
+    let counted = candidates.iter().enumerate().filter(|(_, c)| c.counts());
+    let mut scored: Vec<(f64, usize)> = counted.map(|(i, c)| (score(device, &c.name, c.weight), i)).collect();
+    scored.sort_unstable_by(|(a, i), (b, j)| match b.total_cmp(a) {
+        Ordering::Equal => candidates[*i].name.cmp(&candidates[*j].name),
+        unequal => unequal,
+    });
+    scored.into_iter().map(|(_, i)| i).collect()
 }
+
+/// How many sessions each candidate may have before new devices go elsewhere, in the order of
+/// `candidates`: 1.25 times its share by weight of all sessions and the one to come, and 8 more, but
+/// never above its hard limit. Without weight: 0.
+pub fn caps(candidates: &[Candidate]) -> Vec<usize> {
+    let counted = || candidates.iter().filter(|c| c.counts());
+    let weight: f64 = counted().map(|c| c.weight).sum();
+    let sessions: usize = counted().map(|c| c.sessions).sum();
+    let cap = |c: &Candidate| {
+        if !c.counts() {
+            return 0;
+        }
+        let fair = (sessions + 1) as f64 * c.weight / weight;
+        let soft = (SLACK * fair).ceil() as usize + HEADROOM;
+        c.max_sessions.map_or(soft, |hard| soft.min(hard))
+    };
+    candidates.iter().map(cap).collect()
+}
+
+#[cfg(test)]
+mod tests;
