@@ -7,9 +7,17 @@
 //! [`Directory`] is what a store can do (memory, Redis); [`Keeper`] is what a replica does with it:
 //! leases, look-ups within a budget, claims kept through outages, re-publish after data loss.
 
+mod answer;
 mod keeper;
 pub mod memory;
+mod record;
+mod settings;
 mod store;
 
-pub use keeper::{Answer, Claimed, Freshness, Keeper, OpenError, ReplicaInfo, Settings, Standing, Status};
-pub use store::{Claiming, Directory, DirectoryError, Lookup, Outcome};
+pub use answer::{Answer, Claimed, Freshness, OpenError, ReplicaInfo, Standing, Status};
+pub use keeper::Keeper;
+pub use settings::{Secret, Settings};
+pub use store::{
+    Beat, Beaten, Claiming, Directory, DirectoryError, FRESH, Lease, Lookup, Notice, Outcome, Page,
+    RECORD_TTL, Registry, SCHEMA,
+};

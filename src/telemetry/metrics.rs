@@ -102,6 +102,8 @@ pub struct Metrics {
     pub handshake_seconds: Histogram,
     /// Failed logins.
     pub login_failures: Counter,
+    /// Losses of data noticed in the directory.
+    pub lost_data: Counter,
     /// Seconds of a look-up that asked the directory.
     pub lookup_seconds: Histogram,
     /// Look-ups by who answered and what.
@@ -140,6 +142,7 @@ impl Metrics {
             guard_stepped_aside: counter("guard_stepped_aside_total"),
             handshake_seconds: seconds("handshake_seconds"),
             login_failures: counter("login_failures_total"),
+            lost_data: counter("directory_lost_data_total"),
             lookup_seconds: seconds("lookup_seconds"),
             lookups: counters(&recorder, "lookups_total"),
             reloads: counters(&recorder, "reloads_total"),

@@ -57,6 +57,7 @@ pub const TABLE: &[Row] = {
         row("mps_gateway_device_connections", Gauge, &[], "Device connections now, from accept to the end."),
         row("mps_gateway_devices_held", Gauge, &[], "Devices now waiting because no instance can take them."),
         row("mps_gateway_directory_errors_total", Counter, &[], "Commands that the directory refused or did not answer."),
+        row("mps_gateway_directory_lost_data_total", Counter, &[], "Losses of data noticed in the directory: claims were written again."),
         row("mps_gateway_guard_refusals_total", Counter, &["reason"], "Sessions ended by the guard."),
         row("mps_gateway_guard_stepped_aside_total", Counter, &[], "Sessions that the guard stopped following at an unknown message type."),
         row("mps_gateway_handshake_seconds", Seconds, &[], "Time of a device's TLS handshake, hello to finished."),

@@ -1,0 +1,148 @@
+//! Settling claims: what the store's answer means for the session that asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Keeper;
+use super::replicas::Stands;
+use crate::directory::{Claimed, Claiming, DirectoryError, Outcome};
+use crate::model::{Claim, DeviceId, Epoch};
+use crate::sessions::{CloseReason, Session};
+
+/// Claims in one pipeline.
+pub(super) const BATCH: usize = 500;
+
+/// What is to be done about a refusal.
+enum Refusal {
+    /// The record's session is gone: claim as if proven this moment.
+    Retry,
+    /// The record's session lives: ours ends.
+    Superseded,
+    /// Too early to say; ask again later.
+    Unsure,
+}
+
+impl Keeper {
+    /// Claims for one session and settles the answer. The claim stays owed if there is none.
+    pub(super) async fn settle(&self, session: &Session) -> Claimed {
+        if !self.may_claim(session) {
+            self.owed.settled(session.device, session.id);
+            return Claimed::Pending;
+        }
+        match self.settled(session, self.claiming(session)).await {
+            Ok(claimed) => claimed,
+            Err(_) => {
+                self.metrics.directory_errors.increment(1);
+                Claimed::Pending
+            }
+        }
+    }
+
+    async fn settled(&self, session: &Session, claiming: Claiming) -> Result<Claimed, DirectoryError> {
+        match self.store.claim(&claiming).await? {
+            Outcome::Granted { epoch, .. } => Ok(self.granted(session, epoch)),
+            Outcome::Refused(newer) => self.refused(session, newer).await,
+        }
+    }
+
+    /// Asserts many sessions at once: written again if absent, closed if a newer one stands.
+    /// Answers how many now stand.
+    pub(super) async fn assert(&self, sessions: &[Arc<Session>]) -> Result<usize, DirectoryError> {
+        let sessions: Vec<_> = sessions.iter().filter(|session| self.may_claim(session)).collect();
+        if sessions.is_empty() {
+            return Ok(0);
+        }
+        let claimings: Vec<_> = sessions.iter().map(|session| self.claiming(session)).collect();
+        let outcomes = self.store.claim_many(&claimings).await?;
+        let mut stand = 0;
+        for (session, outcome) in sessions.into_iter().zip(outcomes) {
+            let claimed = match outcome {
+                Outcome::Granted { epoch, .. } => self.granted(session, epoch),
+                Outcome::Refused(newer) => self.refused(session, newer).await?,
+            };
+            stand += usize::from(matches!(claimed, Claimed::Granted(_)));
+        }
+        Ok(stand)
+    }
+
+    /// A session told to close is not claimed (again): somebody newer may be there already.
+    fn may_claim(&self, session: &Session) -> bool {
+        !session.released() && session.closing() != Some(CloseReason::Superseded)
+    }
+
+    fn claiming(&self, session: &Session) -> Claiming {
+        Claiming {
+            device: session.device,
+            key: self.key(session),
+            instance: session.instance.clone(),
+            epoch: session.epoch(),
+            age: session.proven.elapsed(),
+        }
+    }
+
+    pub(super) fn granted(&self, session: &Session, epoch: Epoch) -> Claimed {
+        session.granted(epoch);
+        self.owed.settled(session.device, session.id);
+        self.owed.granted(session.device);
+        if session.released() {
+            // It ended while this claim was under way, perhaps after its release was carried out.
+            self.owed.release(session.device, self.key(session));
+            self.wake.mend.notify_one();
+        }
+        if session.closing() == Some(CloseReason::Superseded) {
+            self.reclaim(session.device, session);
+        }
+        Claimed::Granted(epoch)
+    }
+
+    /// A claim of a displaced session may have come in after that of the newer one here: the newer
+    /// one claims again.
+    fn reclaim(&self, device: DeviceId, displaced: &Session) {
+        if let Some(newer) = self.sessions.get(device).filter(|newer| newer.id != displaced.id) {
+            self.owed.claim(device, newer.id);
+            self.wake.mend.notify_one();
+        }
+    }
+
+    async fn refused(&self, session: &Session, newer: Claim) -> Result<Claimed, DirectoryError> {
+        match self.refusal(session, &newer) {
+            Refusal::Unsure => {
+                self.owed.claim(session.device, session.id);
+                Ok(Claimed::Pending)
+            }
+            Refusal::Superseded => {
+                self.owed.settled(session.device, session.id);
+                self.supersede(session);
+                Ok(Claimed::Superseded(newer))
+            }
+            Refusal::Retry => {
+                let anew = Claiming { epoch: None, age: Duration::ZERO, ..self.claiming(session) };
+                match self.store.claim(&anew).await? {
+                    Outcome::Granted { epoch, .. } => Ok(self.granted(session, epoch)),
+                    Outcome::Refused(newest) => Ok(Claimed::Superseded(newest)), // no store refuses age 0
+                }
+            }
+        }
+    }
+
+    fn refusal(&self, session: &Session, newer: &Claim) -> Refusal {
+        if newer.key.replica == self.replica {
+            let listed = self.sessions.get(session.device);
+            let stands = listed.is_some_and(|listed| listed.id == newer.key.session);
+            return if stands { Refusal::Superseded } else { Refusal::Retry };
+        }
+        match self.replicas.stands(newer.key.replica) {
+            Stands::As(_) => Refusal::Superseded,
+            Stands::Gone => Refusal::Retry,
+            Stands::Unsure => Refusal::Unsure,
+        }
+    }
+
+    /// Tells a session that a newer one is proven elsewhere.
+    pub(super) fn supersede(&self, session: &Session) {
+        if session.closing().is_none() {
+            self.metrics.superseded.increment(1);
+        }
+        session.close(CloseReason::Superseded);
+    }
+}

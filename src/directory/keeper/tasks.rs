@@ -1,0 +1,249 @@
+//! The loops of a keeper: beat, notices, debts, re-publish, anti-entropy, and the end of all.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use super::Keeper;
+use super::claims::BATCH;
+use crate::directory::{Beat, DirectoryError, Notice};
+use crate::lifecycle::Drain;
+use crate::model::DeviceId;
+use crate::sessions::{Session, Sessions};
+
+/// How often debts are tried again while there are some.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long there must have been no session, once the drain has begun, for the lease to end.
+const QUIET: Duration = Duration::from_millis(500);
+/// Steps in which one part of the table is asserted again.
+const STEPS: u32 = 32;
+
+/// What the beat remembers.
+#[derive(Default)]
+struct Pulse {
+    known: bool,
+    failing: bool,
+}
+
+impl Keeper {
+    /// Beats once, then starts the tasks.
+    pub(super) async fn start(self: &Arc<Self>, drain: &Drain) {
+        let notices = self.store.notices(self.replica);
+        let mut pulse = Pulse::default();
+        self.beat(&mut pulse).await;
+        let run = |task: fn(Arc<Self>) -> futures_util::future::BoxFuture<'static, ()>| {
+            let (task, stop) = (task(Arc::clone(self)), self.stop.clone());
+            drain.spawn(async move { stop.run_until_cancelled(task).await });
+        };
+        run(|keeper| Box::pin(async move { keeper.mend_for_ever().await }));
+        run(|keeper| Box::pin(async move { keeper.republish_when_lost().await }));
+        run(|keeper| Box::pin(async move { keeper.assert_for_ever().await }));
+        let (keeper, stop) = (Arc::clone(self), self.stop.clone());
+        drain.spawn(async move { stop.run_until_cancelled(keeper.beat_for_ever(pulse)).await });
+        let (keeper, stop) = (Arc::clone(self), self.stop.clone());
+        drain.spawn(async move { stop.run_until_cancelled(keeper.hear(notices)).await });
+        let (keeper, stop, drained) = (Arc::clone(self), self.stop.clone(), drain.clone());
+        drain.spawn(async move { stop.run_until_cancelled(keeper.end_with(drained)).await });
+    }
+
+    async fn beat_for_ever(&self, mut pulse: Pulse) {
+        loop {
+            let jitter = rand::random_range(0.9..1.1);
+            tokio::select! {
+                () = sleep(self.settings.beat.mul_f64(jitter)) => {}
+                () = self.wake.beat.notified() => {}
+            }
+            self.beat(&mut pulse).await;
+        }
+    }
+
+    async fn beat(&self, pulse: &mut Pulse) {
+        let stated = self.stated();
+        let beat = Beat {
+            replica: self.replica,
+            lease: self.settings.lease,
+            grace: self.settings.grace,
+            info: serde_json::to_string(&stated).expect("texts and numbers are JSON"),
+        };
+        let asked = Instant::now();
+        let beaten = self.store.beat(&beat).await;
+        self.metrics.breaker_open.set(if self.store.reachable() { 0.0 } else { 1.0 });
+        self.metrics.claims_pending.set(self.owed.pending() as f64);
+        let beaten = match beaten {
+            Ok(beaten) => beaten,
+            Err(error) => {
+                self.metrics.directory_errors.increment(1);
+                if !pulse.failing {
+                    warn!(%error, "directory away: sessions go on, claims wait");
+                }
+                pulse.failing = true;
+                return;
+            }
+        };
+        let alone = beaten.registry.leases.iter().all(|lease| lease.replica == self.replica);
+        let went_back = self.replicas.update(&beaten.registry, asked);
+        let lost = pulse.known && (!beaten.was_known || went_back);
+        if pulse.failing {
+            info!(lost, "directory back");
+        }
+        if pulse.failing || lost || !pulse.known {
+            // An empty registry may be one that lost its data a moment ago, unless it can lose none.
+            self.replicas.returned(lost || (!pulse.known && alone && self.store.kind() != "memory"));
+            self.wake.mend.notify_one();
+        }
+        if lost {
+            self.lost().await;
+        }
+        *self.confirmed.lock() = Some(asked);
+        *pulse = Pulse { known: true, failing: false };
+    }
+
+    /// The directory lost data: everything of ours is written again.
+    async fn lost(&self) {
+        warn!(sessions = self.sessions.len(), "the directory lost data: claims are written again");
+        self.metrics.lost_data.increment(1);
+        self.synced.store(false, Ordering::Release);
+        if let Err(error) = self.store.check_schema().await {
+            warn!(%error, "schema"); // checked again at the next loss or connect
+        }
+        self.wake.republish.notify_one();
+        self.wake.beat.notify_one(); // the others shall know that we are not in sync
+    }
+
+    async fn republish_when_lost(&self) {
+        loop {
+            self.wake.republish.notified().await;
+            let share = rand::random_range(0.0..1.0);
+            sleep(self.settings.republish_spread.mul_f64(share)).await;
+            let began = Instant::now();
+            let mut written = 0;
+            for part in 0..Sessions::PARTS {
+                written += self.republish(&self.sessions.part(part)).await;
+            }
+            info!(written, seconds = began.elapsed().as_secs_f64(), "claims written again");
+            self.synced.store(true, Ordering::Release);
+            self.wake.beat.notify_one();
+        }
+    }
+
+    async fn republish(&self, sessions: &[Arc<Session>]) -> usize {
+        let mut written = 0;
+        for batch in sessions.chunks(BATCH) {
+            let turn = Duration::from_secs(1)
+                .mul_f64(batch.len() as f64 / self.settings.republish_rate.max(1) as f64);
+            let next = Instant::now() + turn;
+            written += loop {
+                match self.assert(batch).await {
+                    Ok(stand) => break stand,
+                    Err(_) => sleep(RETRY).await,
+                }
+            };
+            tokio::time::sleep_until(next).await;
+        }
+        self.metrics.republished.increment(written as u64);
+        written
+    }
+
+    /// Pays what is owed, as soon as there is something and the store answers.
+    async fn mend_for_ever(&self) {
+        loop {
+            let paid = self.mend().await;
+            self.metrics.claims_pending.set(self.owed.pending() as f64);
+            match paid {
+                Ok(true) => self.wake.mend.notified().await,
+                Ok(false) | Err(_) => {
+                    let _ = tokio::time::timeout(RETRY, self.wake.mend.notified()).await;
+                }
+            }
+        }
+    }
+
+    /// One round of releases and claims; answers whether nothing is owed any more.
+    async fn mend(&self) -> Result<bool, DirectoryError> {
+        loop {
+            let releases = self.owed.releases(BATCH);
+            if releases.is_empty() {
+                break;
+            }
+            self.store.release_many(&releases).await?;
+            self.owed.released(&releases);
+        }
+        let owed = self.owed.claims(BATCH);
+        let (mut sessions, all) = (Vec::with_capacity(owed.len()), owed.len());
+        for (device, id) in owed {
+            match self.sessions.get(device).filter(|session| session.id == id) {
+                Some(session) => sessions.push(session),
+                None => self.owed.settled(device, id), // it is over
+            }
+        }
+        self.assert(&sessions).await?;
+        if all == BATCH {
+            self.wake.mend.notify_one();
+        }
+        Ok(self.owed.pending() == 0)
+    }
+
+    /// Asserts every record once in `assert_every`, evenly spread.
+    async fn assert_for_ever(&self) {
+        let step = self.settings.assert_every / (Sessions::PARTS as u32 * STEPS);
+        for part in (0..Sessions::PARTS).cycle() {
+            let sessions = self.sessions.part(part);
+            let each = sessions.len().div_ceil(STEPS as usize).max(1);
+            let mut batches = sessions.chunks(each);
+            for _ in 0..STEPS {
+                sleep(step).await;
+                let batch = batches.next().unwrap_or_default();
+                for batch in batch.chunks(BATCH) {
+                    let _ = self.assert(batch).await; // away: the next round, or the re-publish, repairs it
+                }
+            }
+        }
+    }
+
+    async fn hear(&self, mut notices: mpsc::Receiver<Notice>) {
+        while let Some(notice) = notices.recv().await {
+            match notice {
+                Notice::Superseded { device, session } => {
+                    if let Some(ours) = self.sessions.get(device).filter(|ours| ours.id == session) {
+                        self.supersede(&ours);
+                    }
+                }
+                Notice::Connected { failover } => {
+                    if failover {
+                        self.replay().await;
+                    }
+                    self.wake.beat.notify_one();
+                    self.wake.mend.notify_one();
+                }
+            }
+        }
+    }
+
+    /// After a failover: what was acknowledged in the last minute may be lost.
+    async fn replay(&self) {
+        let devices: Vec<DeviceId> = self.owed.replay();
+        info!(claims = devices.len(), "directory failed over: the last minute is written again");
+        for device in devices {
+            if let Some(session) = self.sessions.get(device) {
+                self.owed.claim(device, session.id);
+            }
+        }
+    }
+
+    /// The lease ends after the last session of a drain, not before: until then its records count.
+    async fn end_with(&self, drain: Drain) {
+        drain.begun().await;
+        let mut quiet = Instant::now();
+        while quiet.elapsed() < QUIET {
+            sleep(QUIET / 5).await;
+            if !self.sessions.is_empty() {
+                quiet = Instant::now();
+            }
+        }
+        self.leave().await;
+    }
+}

@@ -1,0 +1,375 @@
+#![allow(clippy::disallowed_methods, reason = "tests spawn what no drain need count")]
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{advance, sleep, timeout};
+
+use super::*;
+use crate::directory::{Lookup, Outcome};
+use crate::model::SessionId;
+use crate::net::traffic::Traffic;
+use crate::sessions::{CloseReason, Listed};
+
+/// One replica over a shared directory.
+struct Replica {
+    keeper: Arc<Keeper>,
+    sessions: Arc<Sessions>,
+    drain: Drain,
+}
+
+async fn replica(store: &Arc<Memory>) -> Replica {
+    let (sessions, drain) = (Arc::new(Sessions::default()), Drain::new(Duration::from_secs(5)));
+    let store: Arc<dyn Directory> = Arc::clone(store) as _;
+    let metrics = Arc::new(Metrics::new());
+    let keeper =
+        Keeper::with_store(Settings::default(), store, Arc::clone(&sessions), metrics, drain.clone())
+            .await
+            .expect("memory opens");
+    Replica { keeper, sessions, drain }
+}
+
+impl Replica {
+    /// A session proven now, listed and not yet claimed.
+    fn prove(&self, device: DeviceId, instance: &str) -> Listed {
+        let source = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let instance = instance.parse().expect("a name");
+        let id = self.sessions.next_id();
+        self.sessions.insert(Session::proven(device, id, instance, source, Arc::new(Traffic::begin()))).0
+    }
+
+    async fn owner(&self, device: DeviceId) -> Option<String> {
+        match self.keeper.owner(device, Freshness::Fresh).await {
+            Answer::Owned { claim, .. } => Some(claim.instance.to_string()),
+            _ => None,
+        }
+    }
+
+    async fn connect(&self, n: u8, instance: &str) -> Listed {
+        let listed = self.prove(device(n), instance);
+        let claimed = self.keeper.claim(&listed.session).await;
+        assert!(matches!(claimed, Claimed::Granted(_)), "{claimed:?}");
+        listed
+    }
+}
+
+fn device(n: u8) -> DeviceId {
+    DeviceId::from_bytes([n; 16])
+}
+
+/// Waits, at most a minute, until `true`.
+async fn until(what: &str, mut met: impl AsyncFnMut() -> bool) {
+    let waited = timeout(Duration::from_secs(60), async {
+        while !met().await {
+            sleep(Duration::from_millis(50)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_replica_says_who_has_a_device() {
+    let store = Arc::new(Memory::default());
+    let (one, two) = (replica(&store).await, replica(&store).await);
+    let listed = one.connect(1, "a").await;
+    for replica in [&one, &two] {
+        let answer = replica.keeper.owner(device(1), Freshness::Cached).await;
+        let Answer::Owned { claim, standing: Standing::Live } = answer else { panic!("{answer:?}") };
+        assert_eq!(claim.instance.as_str(), "a");
+        assert_eq!(Some(claim.epoch), listed.session.epoch());
+    }
+    assert!(matches!(two.keeper.owner(device(2), Freshness::Cached).await, Answer::Nobody));
+    one.keeper.release(&listed.session);
+    drop(listed);
+    until("released", async || two.owner(device(1)).await.is_none()).await;
+    assert!(matches!(one.keeper.owner(device(1), Freshness::Cached).await, Answer::Nobody));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_comes_back_elsewhere_is_closed_where_it_was() {
+    let store = Arc::new(Memory::default());
+    let (one, two) = (replica(&store).await, replica(&store).await);
+    let older = one.connect(1, "a").await;
+    let newer = two.connect(1, "b").await;
+    let reason = timeout(Duration::from_secs(1), older.session.closed()).await.expect("told");
+    assert_eq!(reason, CloseReason::Superseded);
+    one.keeper.release(&older.session);
+    drop(older);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(one.owner(device(1)).await.as_deref(), Some("b"), "the late release changed nothing");
+    assert_eq!(newer.session.closing(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_notice_is_made_up_for_by_asserting_again() {
+    let store = Arc::new(Memory::default());
+    let (one, two) = (replica(&store).await, replica(&store).await);
+    let older = one.connect(1, "a").await;
+    drop(store.notices(one.keeper.replica())); // takes the place of the keeper's own listener
+    let _newer = two.connect(1, "b").await;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(older.session.closing(), None, "nobody told it");
+    advance(Duration::from_secs(620)).await;
+    let told = timeout(Duration::from_secs(700), older.session.closed()).await;
+    assert_eq!(told, Ok(CloseReason::Superseded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_directory_is_away_claims_wait_and_look_ups_say_so() {
+    let store = Arc::new(Memory::default());
+    let (one, two) = (replica(&store).await, replica(&store).await);
+    let _kept = one.connect(1, "a").await;
+    assert_eq!(two.owner(device(1)).await.as_deref(), Some("a"));
+    store.set_away(true);
+    let waiting = one.prove(device(2), "a");
+    assert_eq!(one.keeper.claim(&waiting.session).await, Claimed::Pending);
+    assert!(matches!(one.keeper.owner(device(2), Freshness::Cached).await, Answer::Pending { .. }));
+    assert_eq!(one.keeper.status().pending, 1);
+    assert!(!one.keeper.status().reachable);
+    sleep(Duration::from_secs(4)).await;
+    let answer = two.keeper.owner(device(1), Freshness::Cached).await;
+    let Answer::Unreachable { stale: Some(claim) } = answer else { panic!("{answer:?}") };
+    assert_eq!(claim.instance.as_str(), "a");
+    let answer = two.keeper.owner(device(3), Freshness::Cached).await;
+    assert!(matches!(answer, Answer::Unreachable { stale: None }), "{answer:?}");
+    sleep(Duration::from_secs(601)).await;
+    let answer = two.keeper.owner(device(1), Freshness::Cached).await;
+    assert!(matches!(answer, Answer::Unreachable { stale: None }), "too old: {answer:?}");
+    store.set_away(false);
+    until("claimed", async || two.owner(device(2)).await.as_deref() == Some("a")).await;
+    assert_eq!(one.keeper.status().pending, 0);
+    assert_eq!(waiting.session.closing(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_loss_of_data_everything_is_written_again_and_nobody_is_a_guess_until_then() {
+    let store = Arc::new(Memory::default());
+    let (one, two) = (replica(&store).await, replica(&store).await);
+    let kept: Vec<_> = [one.connect(1, "a").await, one.connect(2, "b").await].into();
+    let epochs: Vec<_> = kept.iter().map(|listed| listed.session.epoch()).collect();
+    store.model(|model| model.flush());
+    until("noticed", async || !two.keeper.status().synced).await;
+    let answer = two.keeper.owner(device(9), Freshness::Fresh).await;
+    assert!(matches!(answer, Answer::Resyncing), "{answer:?}");
+    until("back", async || two.owner(device(1)).await.is_some() && two.owner(device(2)).await.is_some())
+        .await;
+    until("in sync", async || one.keeper.status().synced && two.keeper.status().synced).await;
+    let answer = two.keeper.owner(device(9), Freshness::Fresh).await;
+    assert!(matches!(answer, Answer::Nobody), "{answer:?}");
+    let restored: Vec<_> = kept.iter().map(|listed| listed.session.epoch()).collect();
+    assert_eq!(restored, epochs, "a restored claim keeps its epoch");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_dies_takes_its_records_with_it() {
+    let store = Arc::new(Memory::default());
+    let (one, two) = (replica(&store).await, replica(&store).await);
+    let _listed = one.connect(1, "a").await;
+    one.keeper.stop.cancel(); // no more beats, no leave: as if killed
+    sleep(Duration::from_secs(15)).await;
+    let answer = two.keeper.owner(device(1), Freshness::Fresh).await;
+    assert!(matches!(answer, Answer::Owned { standing: Standing::Suspect, .. }), "{answer:?}");
+    sleep(Duration::from_secs(30)).await;
+    let answer = two.keeper.owner(device(1), Freshness::Fresh).await;
+    assert!(matches!(answer, Answer::Nobody), "{answer:?}");
+    assert!(store.owner(device(1)).await.expect("memory answers").is_some(), "no record was swept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_claim_refused_by_a_dead_replicas_record_is_claimed_anew() {
+    let store = Arc::new(Memory::default());
+    let (one, two) = (replica(&store).await, replica(&store).await);
+    let ours = one.connect(1, "a").await;
+    let _gone = two.connect(1, "b").await;
+    two.keeper.stop.cancel();
+    sleep(Duration::from_secs(45)).await;
+    // A session that was never told: as if the notice and the device's close had both been lost.
+    drop(ours);
+    let late = one.prove(device(1), "a");
+    sleep(Duration::from_secs(4)).await;
+    let stands = store.owner(device(1)).await.expect("memory answers").expect("a record");
+    let newer = Claim { epoch: Epoch::new(stands.epoch.micros() + 3_600_000_000).expect("later"), ..stands };
+    store.model(|model| model.put(device(1), &newer.to_string(), u64::MAX / 2));
+    let claimed = one.keeper.claim(&late.session).await;
+    let Claimed::Granted(epoch) = claimed else { panic!("{claimed:?}") };
+    assert!(epoch > newer.epoch, "raised above what it displaced");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_claim_refused_by_a_live_record_ends_the_session() {
+    let store = Arc::new(Memory::default());
+    let (one, two) = (replica(&store).await, replica(&store).await);
+    let late = one.prove(device(1), "a");
+    sleep(Duration::from_secs(4)).await;
+    let newer = two.connect(1, "b").await;
+    let claimed = one.keeper.claim(&late.session).await;
+    let Claimed::Superseded(claim) = claimed else { panic!("{claimed:?}") };
+    assert_eq!(Some(claim.epoch), newer.session.epoch());
+    assert_eq!(late.session.closing(), Some(CloseReason::Superseded));
+    assert_eq!(one.keeper.status().pending, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_displaced_session_here_neither_claims_again_nor_takes_the_newer_ones_claim_along() {
+    let store = Arc::new(Memory::default());
+    let one = replica(&store).await;
+    let older = one.connect(1, "a").await;
+    let newer = one.connect(1, "b").await;
+    assert_eq!(one.keeper.claim(&older.session).await, Claimed::Pending, "told to close: never claimed");
+    one.keeper.release(&older.session);
+    drop(older);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(one.owner(device(1)).await.as_deref(), Some("b"));
+    assert_eq!(one.keeper.status().pending, 0);
+    one.keeper.release(&newer.session);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_comes_in_after_its_release_is_undone() {
+    let store = Arc::new(Memory::default());
+    let one = replica(&store).await;
+    let listed = one.prove(device(1), "a");
+    one.keeper.release(&listed.session); // the session ends while its claim is under way ..
+    let claiming = crate::directory::Claiming {
+        device: device(1),
+        key: one.keeper.key(&listed.session),
+        instance: listed.session.instance.clone(),
+        epoch: None,
+        age: Duration::ZERO,
+    };
+    let outcome = store.claim(&claiming).await.expect("memory answers"); // .. which comes in late
+    let Outcome::Granted { epoch, .. } = outcome else { panic!("{outcome:?}") };
+    one.keeper.granted(&listed.session, epoch);
+    drop(listed);
+    until("undone", async || store.owner(device(1)).await.expect("memory answers").is_none()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn counts_of_all_live_replicas_add_up() {
+    let store = Arc::new(Memory::default());
+    let (one, two) = (replica(&store).await, replica(&store).await);
+    let _here = [one.connect(1, "a").await, one.connect(2, "b").await];
+    let _there = [two.connect(3, "a").await];
+    let at = |name: &str| name.parse().expect("a name");
+    until("stated", async || one.keeper.sessions_at(&at("a")) == 2).await;
+    assert_eq!((one.keeper.sessions_at(&at("b")), one.keeper.sessions_at(&at("c"))), (1, 0));
+    let replicas = one.keeper.replicas();
+    assert_eq!(replicas.iter().map(|replica| replica.sessions).sum::<usize>(), 3);
+    assert_eq!(replicas.iter().filter(|replica| replica.this).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_cover_every_device_once_and_filter_by_instance() {
+    let store = Arc::new(Memory::default());
+    let one = replica(&store).await;
+    let mut kept = Vec::new();
+    for n in 0..60 {
+        kept.push(one.connect(n, if n % 3 == 0 { "a" } else { "b" }).await);
+    }
+    let a = "a".parse().expect("a name");
+    for (instance, expected) in [(None, 60), (Some(&a), 20)] {
+        let (mut seen, mut cursor) = (Vec::new(), None::<String>);
+        loop {
+            let page = one.keeper.devices(instance, 7, cursor.as_deref()).await.expect("memory answers");
+            seen.extend(page.0.into_iter().map(|(device, _)| device));
+            cursor = page.1;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), expected);
+    }
+    assert!(matches!(one.keeper.devices(None, 7, Some("nonsense")).await, Err(DirectoryError::Cursor)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_ends_when_a_drain_has_seen_its_last_session_off() {
+    let store = Arc::new(Memory::default());
+    let (one, two) = (replica(&store).await, replica(&store).await);
+    let listed = one.connect(1, "a").await;
+    let (drain, keeper) = (one.drain.clone(), Arc::clone(&one.keeper));
+    let drained = tokio::spawn(async move { drain.finish().await });
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(two.owner(device(1)).await.as_deref(), Some("a"), "its session is still up");
+    drop(listed); // no release: the record dies with the lease
+    drained.await.expect("no panic").expect("no task outlives the window");
+    keeper.leave().await;
+    until("gone", async || two.owner(device(1)).await.is_none()).await;
+    assert_eq!(two.keeper.replicas().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_who_ask_at_once_cost_one_look_up() {
+    let seen = Arc::new(Seen::new(&Settings::default()));
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let asks = (0..50).map(|_| {
+        let (seen, asked) = (Arc::clone(&seen), Arc::clone(&asked));
+        tokio::spawn(async move {
+            seen.share(device(1), async {
+                asked.fetch_add(1, Ordering::Relaxed);
+                sleep(Duration::from_millis(20)).await;
+                Ok(None)
+            })
+            .await
+        })
+    });
+    for ask in asks.collect::<Vec<_>>() {
+        assert!(matches!(ask.await.expect("no panic"), Ok(None)));
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    // Whoever leads may be cancelled: the others ask anew.
+    let lead = tokio::spawn({
+        let seen = Arc::clone(&seen);
+        async move { seen.share(device(2), async { std::future::pending().await }).await }
+    });
+    sleep(Duration::from_millis(1)).await;
+    let follow = tokio::spawn({
+        let seen = Arc::clone(&seen);
+        async move { seen.share(device(2), async { Ok(None) }).await }
+    });
+    sleep(Duration::from_millis(1)).await;
+    lead.abort();
+    let found = timeout(Duration::from_secs(1), follow).await.expect("not stuck").expect("no panic");
+    assert!(matches!(found, Ok(None)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_schema_is_refused_at_start() {
+    let store = Arc::new(Memory::default());
+    store.model(|model| model.set_schema("2"));
+    let store: Arc<dyn Directory> = store;
+    let (sessions, metrics) = (Arc::default(), Arc::new(Metrics::new()));
+    let opened =
+        Keeper::with_store(Settings::default(), store, sessions, metrics, Drain::new(Duration::ZERO)).await;
+    let Err(error) = opened else { panic!("opened") };
+    assert_eq!(error.to_string(), "the directory's schema is version \"2\", this program knows version 1");
+}
+
+#[tokio::test]
+async fn a_url_that_names_no_directory_says_so_without_its_password() {
+    let settings = Settings { url: "postgres://u:hunter2@db/x".to_owned(), ..Settings::default() };
+    let opened =
+        Keeper::open(settings, Arc::default(), Arc::new(Metrics::new()), Drain::new(Duration::ZERO)).await;
+    let Err(error) = opened else { panic!("opened") };
+    assert!(error.to_string().starts_with("directory.url: postgres://db"), "{error}");
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+}
+
+#[test]
+fn a_release_that_waits_is_replayed_after_a_failover_and_the_queue_is_bounded() {
+    let owed = Owed::default();
+    let key = |n| SessionKey { replica: ReplicaId::new(1), session: SessionId(n) };
+    owed.granted(device(1));
+    owed.release(device(2), key(2));
+    owed.released(&owed.releases(10));
+    assert!(owed.releases(10).is_empty());
+    assert_eq!(owed.replay(), [device(1)]);
+    assert_eq!(owed.releases(10), [(device(2), key(2))]);
+    for n in 0..70_000 {
+        owed.release(device(3), key(n));
+    }
+    assert_eq!(owed.releases(usize::MAX).len(), 65_536);
+}
