@@ -5,10 +5,12 @@
 //! version we do not know; 78 the configuration has problems.
 
 mod certs;
+mod check_config;
 mod demo;
 mod exit;
 mod pin;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -19,6 +21,9 @@ use crate::telemetry::build;
 #[derive(Debug, Parser)]
 #[command(name = "mps-gateway", version = version(), max_term_width = 110)]
 struct Cli {
+    /// The configuration file; without it MPS_GATEWAY_CONFIG, else none.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -28,6 +33,8 @@ enum Command {
     /// Certificates: import those of MPS, or generate some.
     #[command(subcommand)]
     Certs(certs::Command),
+    /// Check a configuration: every problem at once, exit 78.
+    CheckConfig(check_config::Arguments),
     /// Two simulated MPS, ten simulated devices and a gateway between them, on loopback.
     Demo(demo::Arguments),
     /// Print the pins of the certificate that an instance shows.
@@ -56,6 +63,7 @@ pub fn main() -> ExitCode {
     }
     match cli.command {
         Some(Command::Certs(command)) => certs::run(command),
+        Some(Command::CheckConfig(arguments)) => check_config::run(&arguments, cli.config),
         Some(Command::Demo(arguments)) => demo::run(&arguments),
         Some(Command::Pin(arguments)) => pin::run(&arguments),
         None => todo!(),

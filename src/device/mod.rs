@@ -6,7 +6,7 @@
 pub mod guard;
 mod settings;
 
-pub use settings::{GuardMode, LegacyTls, Settings};
+pub use settings::{GuardMode, LegacyTls, Network, Settings};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

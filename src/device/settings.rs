@@ -78,3 +78,34 @@ pub struct Network {
     /// How many leading bits count.
     pub prefix: u8,
 }
+
+impl Default for Settings {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            listen: vec![SocketAddr::from(([0, 0, 0, 0], 4433))],
+            legacy_tls: LegacyTls::default(),
+            guard: GuardMode::default(),
+            hold: seconds(30),
+            max_connections: 100_000,
+            max_preauth: 2_000,
+            proxy_from: vec![],
+            proxy_timeout: seconds(5),
+            hello_timeout: seconds(10),
+            handshake_timeout: seconds(10),
+            max_handshakes: 4 * cores,
+            preamble_timeout: seconds(10),
+            connect_timeout: seconds(3),
+            connect_total: seconds(10),
+            connect_candidates: 3,
+            proof_device_silence: seconds(30),
+            proof_timeout: seconds(85),
+            max_login_failures: 3,
+            claim_wait: Duration::from_millis(250),
+            silence: seconds(120),
+            stall: seconds(60),
+            grace: seconds(2),
+        }
+    }
+}

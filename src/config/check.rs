@@ -1,0 +1,250 @@
+//! Raw values into the settings of each part. Collects problems, never stops at the first.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::problem::{Place, Problem};
+use super::raw::{Document, STATIC, Values};
+use super::read::{Reader, Wrong, parsed, text};
+use crate::device::{self, GuardMode, LegacyTls, Network};
+use crate::instances::{Instance, State};
+use crate::model::{Endpoint, InstanceName, Pool};
+use crate::net::instance_tls::{Pin, Verify};
+use crate::telemetry::Format;
+use crate::{admin, app, instances};
+
+/// From and to, in milliseconds.
+pub const fn millis(range: RangeInclusive<u64>) -> RangeInclusive<Duration> {
+    Duration::from_millis(*range.start())..=Duration::from_millis(*range.end())
+}
+
+/// For waits that a device or an instance is kept: not so short that nobody can meet them.
+const WAIT: RangeInclusive<Duration> = millis(10..=600_000);
+
+/// `[device]`, certificate apart.
+pub fn device(reader: &mut Reader<'_>) -> device::Settings {
+    let addresses = listen(reader, "device.listen");
+    let max_connections = reader.count("device.max-connections", 1..=10_000_000);
+    let max_preauth = reader.count("device.max-preauth", 1..=10_000_000);
+    if max_preauth > max_connections {
+        let cure = "make it at most device.max-connections";
+        reader.complain("device.max-preauth", "more than all connections", cure);
+    }
+    let handshakes = reader.count("device.max-handshakes", 0..=100_000);
+    device::Settings {
+        listen: addresses,
+        legacy_tls: legacy_tls(reader),
+        guard: reader
+            .choice("device.guard", &[("strict", GuardMode::Strict), ("preamble", GuardMode::Preamble)]),
+        hold: reader.duration("device.hold", millis(0..=600_000)),
+        max_connections,
+        max_preauth,
+        proxy_from: reader.list("device.proxy-from", network),
+        proxy_timeout: reader.duration("device.proxy-timeout", WAIT),
+        hello_timeout: reader.duration("device.hello-timeout", WAIT),
+        handshake_timeout: reader.duration("device.handshake-timeout", WAIT),
+        max_handshakes: if handshakes == 0 { device::Settings::default().max_handshakes } else { handshakes },
+        preamble_timeout: reader.duration("device.preamble-timeout", WAIT),
+        connect_timeout: reader.duration("device.connect-timeout", WAIT),
+        connect_total: reader.duration("device.connect-total", WAIT),
+        connect_candidates: reader.count("device.connect-candidates", 1..=16),
+        proof_device_silence: reader.duration("device.proof-device-silence", WAIT),
+        proof_timeout: reader.duration("device.proof-timeout", WAIT),
+        max_login_failures: reader.count("device.max-login-failures", 1..=100),
+        claim_wait: reader.duration("device.claim-wait", millis(0..=10_000)),
+        silence: reader.duration("device.silence", millis(1_000..=86_400_000)),
+        stall: reader.duration("device.stall", millis(100..=3_600_000)),
+        grace: reader.duration("device.grace", millis(0..=60_000)),
+    }
+}
+
+fn legacy_tls(reader: &mut Reader<'_>) -> LegacyTls {
+    reader.value("device.legacy-tls", |raw| match text(raw)? {
+        "refuse" => Ok(LegacyTls::Refuse),
+        later @ ("splice" | "terminate") => {
+            Err(Wrong::new(format!("{later:?} is not in this build yet"), "write \"refuse\""))
+        }
+        other => Err(Wrong::new(format!("{other:?} is none of its words"), "write \"refuse\"")),
+    })
+}
+
+/// A list of addresses to listen on, at least one.
+fn listen(reader: &mut Reader<'_>, key: &str) -> Vec<SocketAddr> {
+    let cure = "write address and port, as 0.0.0.0:4433 or [::]:4433";
+    let addresses: Vec<SocketAddr> = reader.list(key, |text| {
+        text.parse().map_err(|_| Wrong::new(format!("{text:?} is not an address with a port"), cure))
+    });
+    for (at, address) in addresses.iter().enumerate() {
+        if address.port() != 0 && addresses[..at].contains(address) {
+            reader.complain(key, format!("{address} is there twice"), "name it once");
+        }
+    }
+    addresses
+}
+
+/// `10.0.0.0/8`, or one address.
+fn network(text: &str) -> Result<Network, Wrong> {
+    let cure = "write a network as 10.0.0.0/8 or fd00::/8, or one address";
+    let malformed = || Wrong::new(format!("{text:?} is not a network"), cure);
+    let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
+    let address: IpAddr = address.parse().map_err(|_| malformed())?;
+    let (bits, width) = match address {
+        IpAddr::V4(v4) => (u128::from(u32::from(v4)) << 96, 32),
+        IpAddr::V6(v6) => (u128::from(v6), 128),
+    };
+    let prefix = match prefix {
+        None => width,
+        Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= width).ok_or_else(malformed)?,
+    };
+    if bits.checked_shl(u32::from(prefix)).unwrap_or(0) != 0 {
+        return Err(Wrong::new(format!("{text:?} has bits set beyond its first {prefix}"), cure));
+    }
+    Ok(Network { address, prefix })
+}
+
+/// `[admin]`.
+pub fn admin(reader: &mut Reader<'_>, optional: bool) -> admin::Settings {
+    admin::Settings { listen: listen(reader, "admin.listen"), optional }
+}
+
+/// `[drain]`.
+pub fn drain(reader: &mut Reader<'_>) -> app::Drain {
+    app::Drain {
+        notice: reader.duration("drain.notice", millis(0..=3_600_000)),
+        window: reader.duration("drain.window", millis(100..=86_400_000)),
+    }
+}
+
+/// `[log]`.
+pub fn log(reader: &mut Reader<'_>) -> app::Log {
+    let filter = reader.value("log.filter", |raw| {
+        let text = text(raw)?;
+        match text.parse::<tracing_subscriber::filter::Targets>() {
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => {
+                Err(Wrong::new(format!("{text:?}: {error}"), "write \"info\" or \"info,module=debug\""))
+            }
+        }
+    });
+    let formats = [("auto", None), ("json", Some(Format::Json)), ("text", Some(Format::Text))];
+    app::Log { filter, format: reader.choice("log.format", &formats) }
+}
+
+/// `[instances]` and `[[instances.static]]`.
+pub fn instances(document: &Document, base: &Path, problems: &mut Vec<Problem>) -> instances::Settings {
+    let mut reader = Reader::new(&document.values, base, problems);
+    let ports =
+        (reader.count("instances.cira-port", 1..=65_535), reader.count("instances.http-port", 1..=65_535));
+    let settings = instances::Settings {
+        list: vec![],
+        avoid: reader.duration("instances.avoid", millis(0..=600_000)),
+        connects_in_flight: reader.count("instances.connects-in-flight", 1..=100_000),
+        connects_per_second: reader.count("instances.connects-per-second", 1..=1_000_000),
+    };
+    let mut lines: HashMap<InstanceName, Place> = HashMap::new();
+    let mut list = vec![];
+    for (place, values) in &document.statics {
+        let Some(instance) = instance(place, values, ports, base, problems) else { continue };
+        match lines.get(&instance.name) {
+            Some(first) => {
+                let what = match first {
+                    Place::Line(line) => {
+                        format!("{:?} is there twice, first at line {line}", instance.name.as_str())
+                    }
+                    _ => format!("{:?} is there twice", instance.name.as_str()),
+                };
+                let place = values.get("instances.static.name").map_or(place, |written| &written.place);
+                let cure = "give each instance the name that MPS itself uses";
+                problems.push(Problem::new(place.clone(), "instances.static.name", what, cure));
+            }
+            None => {
+                lines.insert(instance.name.clone(), place.clone());
+                list.push(instance);
+            }
+        }
+    }
+    instances::Settings { list, ..settings }
+}
+
+fn instance(
+    place: &Place,
+    values: &Values,
+    (cira_port, http_port): (u16, u16),
+    base: &Path,
+    problems: &mut Vec<Problem>,
+) -> Option<Instance> {
+    if !values.contains_key("instances.static.name") {
+        let cure = "write name = \"..\", as MPS itself calls its instance";
+        problems.push(Problem::new(place.clone(), STATIC, "an instance without a name", cure));
+    }
+    let mut reader = Reader::new(values, base, problems);
+    let name: Option<InstanceName> =
+        reader.optional("instances.static.name", |raw| parsed(text(raw)?, "write the name MPS uses"));
+    let mut endpoint = |key, port| {
+        let written =
+            reader.optional(key, |raw| parsed(text(raw)?, "write it as mps:4433 or [fd00::1]:4433"));
+        written.or_else(|| name.as_ref().map(|name| Endpoint::new(name.as_str(), port)))
+    };
+    let (cira, http) =
+        (endpoint("instances.static.cira", cira_port), endpoint("instances.static.http", http_port));
+    let pool = reader.value("instances.static.pool", |raw| match text(raw)? {
+        "mps" => Ok(Pool::mps()),
+        other => Err(Wrong::new(format!("this build knows no pool {other:?}"), "write \"mps\"")),
+    });
+    let weight = reader.number("instances.static.weight", 0.0..=1000.0);
+    let zone = reader.optional("instances.static.zone", |raw| text(raw).map(str::to_owned));
+    let max_sessions = reader.optional_count("instances.static.max-sessions", 0..=10_000_000);
+    let (cira, http, state) = (cira?, http?, State::Up);
+    Some(Instance { name: name?, pool, cira, http, weight, zone, max_sessions, state })
+}
+
+/// `[instances.cira-tls]`; `None`: in clear.
+pub fn instance_tls(reader: &mut Reader<'_>, used: bool) -> Option<Verify> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum By {
+        Ca,
+        Full,
+        None,
+        Pin,
+    }
+    let enabled = reader.flag("instances.cira-tls.enabled");
+    let words = [("pin", By::Pin), ("ca", By::Ca), ("full", By::Full), ("none", By::None)];
+    let by = reader.choice("instances.cira-tls.verify", &words);
+    let cure = "`mps-gateway pin HOST:PORT` prints those of an instance";
+    let pins: Vec<Pin> = reader.list("instances.cira-tls.pins", |text| parsed(text, cure));
+    let ca = "instances.cira-tls.ca";
+    let roots = reader.path(ca).map(|path| roots(reader, ca, &path)).unwrap_or_default();
+    if !enabled {
+        return None;
+    }
+    if used && by == By::Pin && pins.is_empty() && !reader.is_written("instances.cira-tls.pins") {
+        reader.complain("instances.cira-tls.pins", "verify = \"pin\" needs at least one", cure);
+    }
+    if matches!(by, By::Ca | By::Full) && !reader.is_written(ca) {
+        let cure = "name a PEM file; `mps-gateway certs import` writes that of MPS";
+        reader.complain(ca, "\"ca\" and \"full\" need the roots", cure);
+    }
+    Some(match by {
+        By::Ca => Verify::Ca(roots),
+        By::Full => Verify::Full(roots),
+        By::None => Verify::None,
+        By::Pin => Verify::Pin(pins),
+    })
+}
+
+/// The certificates of the PEM file at `path`, which `key` names.
+pub fn roots(reader: &mut Reader<'_>, key: &str, path: &Path) -> Vec<CertificateDer<'static>> {
+    let cure = "name a PEM file with at least one certificate";
+    match CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+        Ok(roots) if !roots.is_empty() => return roots,
+        Ok(_) => reader.complain(key, format!("no certificate in {}", path.display()), cure),
+        Err(error) => reader.complain(key, format!("cannot read {}: {error}", path.display()), cure),
+    }
+    vec![]
+}
