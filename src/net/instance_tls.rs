@@ -90,10 +90,8 @@ impl FromStr for Pin {
 
 /// 64 hexadecimal digits (with colons or without, as OpenSSL prints them) or 44 of base64.
 fn hash(text: &str) -> Option<[u8; 32]> {
-    if let Ok(bytes) = BASE64.decode(text) {
-        if let Ok(hash) = bytes.try_into() {
-            return Some(hash);
-        }
+    if let Some(hash) = BASE64.decode(text).ok().and_then(|bytes| bytes.try_into().ok()) {
+        return Some(hash);
     }
     let digits: Vec<u8> = text.bytes().filter(|&byte| byte != b':').collect();
     let mut hash = [0; 32];

@@ -1,15 +1,29 @@
 //! The relay: bytes both ways, record for record, the two directions never waiting for each other.
 //!
-//! Nothing is held while idle: a chunk is read into a buffer shared by all relays of a thread and
-//! written at once; only what the other side does not take is kept, and then nothing more is read.
+//! Nothing is held while idle: a chunk is written as soon as it is read, out of rustls' own buffer or
+//! one shared by all relays of a thread; only what the other side does not take is kept, and then
+//! nothing more is read. So a lane that reads has delivered all it read before, and the end of a
+//! stream, once read, means that nothing is left to say.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
+use tokio::io::AsyncWrite;
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::server;
 
 use super::connect::Leg;
+use super::records::{Records, with_scratch};
 use super::traffic::Traffic;
+
+pub use super::records::close;
+
+/// Records a direction passes on before other sessions of the thread have their turn.
+const TURN: usize = 16;
 
 /// Which side something is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -56,24 +70,209 @@ pub trait Watch {
     fn device_bytes(&mut self, chunk: &[u8]) -> Result<(), Self::Refusal>;
 }
 
-/// Relays until something ends it. Then the caller calls [`close`].
+/// Relays until something ends it. Then the caller calls [`close`] on both sides.
 ///
 /// A side that closes ends the relay at once after what it said before was passed on: APF has no
-/// half-close, and firmware keeps talking into a half-closed tunnel.
+/// half-close, and firmware keeps talking into a half-closed tunnel. Cancelling it may lose bytes that
+/// were read and not yet written; both connections are of no use then.
 pub async fn relay<S, W, F>(
-    _device: &mut server::TlsStream<S>,
-    _instance: &mut Leg,
-    _watch: &mut W,
-    _traffic: &Traffic,
-    _limits: &Limits,
-    _stop: F,
+    device: &mut server::TlsStream<S>,
+    instance: &mut Leg,
+    watch: &mut W,
+    traffic: &Traffic,
+    limits: &Limits,
+    stop: F,
 ) -> Ended<W::Refusal, F::Output>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     W: Watch,
     F: Future,
 {
-    todo!()
+    let mut stop = pin!(stop);
+    let mut timer = pin!(sleep(limits.silence));
+    let (mut up, mut down) = (Lane::default(), Lane::default());
+    poll_fn(|cx| {
+        // First, so that a busy session leaves when it is told to.
+        if let Poll::Ready(why) = stop.as_mut().poll(cx) {
+            return Poll::Ready(Ended::Stopped(why));
+        }
+        let look = |chunk: &[u8]| {
+            traffic.heard_device(chunk.len());
+            watch.device_bytes(chunk)
+        };
+        if let Poll::Ready(end) = up.pump(cx, device, instance, look) {
+            return Poll::Ready(end.of(Side::Device, Side::Instance));
+        }
+        let look = |chunk: &[u8]| {
+            traffic.heard_instance(chunk.len());
+            Ok(())
+        };
+        if let Poll::Ready(end) = down.pump(cx, instance, device, look) {
+            return Poll::Ready(end.of(Side::Instance, Side::Device));
+        }
+        loop {
+            let due = [up.stalls(limits), down.stalls(limits)].into_iter().flatten().min();
+            if let Some(due) = due.filter(|&due| due < timer.deadline()) {
+                timer.as_mut().reset(due);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if up.stalled(instance, limits) {
+                return Poll::Ready(Ended::Stalled(Side::Instance));
+            }
+            if down.stalled(device, limits) {
+                return Poll::Ready(Ended::Stalled(Side::Device));
+            }
+            if silent(timer.as_mut(), traffic, limits) {
+                return Poll::Ready(Ended::Silent);
+            }
+        }
+    })
+    .await
 }
 
-pub use super::records::close;
+/// Whether nobody spoke for too long; if somebody did, `timer` is set to when that may next be so.
+/// A record costs no timer this way.
+fn silent(timer: Pin<&mut Sleep>, traffic: &Traffic, limits: &Limits) -> bool {
+    let quiet = traffic.device_silence().min(traffic.instance_silence());
+    match limits.silence.checked_sub(quiet) {
+        None | Some(Duration::ZERO) => true,
+        Some(left) => {
+            timer.reset(Instant::now() + left);
+            false
+        }
+    }
+}
+
+/// How a lane ended.
+enum End<R> {
+    Closed,
+    ReadFailed(io::Error),
+    Refused(R),
+    WriteFailed(io::Error),
+}
+
+impl<R> End<R> {
+    fn of<S>(self, source: Side, sink: Side) -> Ended<R, S> {
+        match self {
+            Self::Closed => Ended::Closed(source),
+            Self::ReadFailed(error) => Ended::Failed(source, error),
+            Self::Refused(why) => Ended::Refused(why),
+            Self::WriteFailed(error) => Ended::Failed(sink, error),
+        }
+    }
+}
+
+/// One direction.
+#[derive(Default)]
+struct Lane {
+    /// What the sink did not take of the last record. Empty and without memory most of the time.
+    rest: Bytes,
+    /// The sink took bytes that it has yet to send.
+    unflushed: bool,
+    /// Since when the sink makes no progress, and what waited for it then.
+    waiting: Option<Waiting>,
+}
+
+#[derive(Clone, Copy)]
+struct Waiting {
+    since: Instant,
+    bytes: usize,
+}
+
+impl Lane {
+    /// Passes records on until there is none, the sink takes no more or the turn is over.
+    fn pump<A, B, R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut A,
+        sink: &mut B,
+        mut look: impl FnMut(&[u8]) -> Result<(), R>,
+    ) -> Poll<End<R>>
+    where
+        A: Records,
+        B: Records,
+    {
+        for _ in 0..TURN {
+            match self.deliver(cx, sink) {
+                Poll::Ready(Ok(())) => self.waiting = None,
+                Poll::Ready(Err(error)) => return Poll::Ready(End::WriteFailed(error)),
+                Poll::Pending => {
+                    self.wait(sink);
+                    return Poll::Pending;
+                }
+            }
+            let passed = with_scratch(|scratch| {
+                let chunk = match source.poll_record(cx, scratch) {
+                    Poll::Ready(Ok([])) => return Poll::Ready(Err(End::Closed)),
+                    Poll::Ready(Ok(chunk)) => chunk,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(End::ReadFailed(error))),
+                    Poll::Pending => return Poll::Pending,
+                };
+                look(chunk).map_err(End::Refused)?;
+                let taken = match Pin::new(&mut *sink).poll_write(cx, chunk) {
+                    Poll::Ready(Ok(taken)) => taken,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(End::WriteFailed(error))),
+                    Poll::Pending => 0,
+                };
+                if let Some(rest) = chunk.get(taken..).filter(|rest| !rest.is_empty()) {
+                    self.rest = Bytes::copy_from_slice(rest);
+                }
+                let read = chunk.len();
+                source.consume(read);
+                Poll::Ready(Ok(()))
+            });
+            match passed {
+                Poll::Ready(Ok(())) => self.unflushed = true,
+                Poll::Ready(Err(end)) => return Poll::Ready(end),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        cx.waker().wake_by_ref(); // there may be more: after the others
+        Poll::Pending
+    }
+
+    /// Ready once the sink has sent everything.
+    fn deliver<B: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, sink: &mut B) -> Poll<io::Result<()>> {
+        while !self.rest.is_empty() {
+            match Pin::new(&mut *sink).poll_write(cx, &self.rest) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(taken)) => self.rest.advance(taken),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.rest = Bytes::new(); // an empty slice would still hold the memory
+        if self.unflushed {
+            std::task::ready!(Pin::new(sink).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Notes that the sink does not take what is there, or that it took a part.
+    fn wait<B: Records>(&mut self, sink: &mut B) {
+        let bytes = self.rest.len() + sink.unsent();
+        if self.waiting.is_none_or(|waiting| bytes < waiting.bytes) {
+            self.waiting = Some(Waiting { since: Instant::now(), bytes });
+        }
+    }
+
+    /// When the lane will have stalled, if nothing moves till then.
+    fn stalls(&self, limits: &Limits) -> Option<Instant> {
+        self.waiting.map(|waiting| waiting.since + limits.stall)
+    }
+
+    /// Whether the lane has stalled, after a last look at what moved.
+    fn stalled<B: Records>(&mut self, sink: &mut B, limits: &Limits) -> bool {
+        if self.waiting.is_some() {
+            self.wait(sink);
+        }
+        self.stalls(limits).is_some_and(|due| due <= Instant::now())
+    }
+}
+
+#[cfg(test)]
+#[path = "relay_tests.rs"]
+mod tests;
