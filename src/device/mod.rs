@@ -3,6 +3,9 @@
 //! [`Plane::run`] accepts; `session` tells the whole trip of one device; [`guard`] decides which
 //! bytes may pass.
 
+mod admission;
+mod backoff;
+mod contested;
 pub mod guard;
 mod settings;
 

@@ -88,8 +88,7 @@ fn who_is_at_the_cap_is_passed_over_until_everyone_is() {
     let d = device(2);
     let order = rendezvous(d);
     let crowd = |crowded: &[usize]| {
-        let sessions =
-            |name: &str| crowded.iter().any(|c| order[*c] == name).then_some(10_000).unwrap_or_default();
+        let sessions = |name: &str| if crowded.iter().any(|c| order[*c] == name) { 10_000 } else { 0 };
         fleet().into_iter().map(|k| Known { sessions: sessions(k.instance.name.as_str()), ..k }).collect()
     };
     let first = |crowded: &[usize]| stops(d, &Ownership::Nobody, crowd(crowded)).swap_remove(0);
