@@ -103,7 +103,7 @@ pub fn remarks(identity: &Identity, now: SystemTime) -> Vec<(String, &'static st
         remarks.push(("it has no common name".to_owned(), cure));
     }
     match identity.leaf_key {
-        LeafKey::Ecdsa => {
+        LeafKey::EcdsaP256 | LeafKey::EcdsaP384 | LeafKey::EcdsaP521 => {
             let cure = "most firmware wants RSA; use RSA with 2048 bits unless all yours is known to take it";
             remarks.push(("its key is ECDSA".to_owned(), cure));
         }

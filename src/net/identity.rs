@@ -130,7 +130,14 @@ impl Identity {
         let leaf = parsed.first().expect("a chain that is not empty has a first certificate");
         let (leaf_key, key_bits) = match leaf.public_key().parsed().map_err(|error| unusable(&error))? {
             PublicKey::RSA(rsa) => (LeafKey::Rsa, rsa.key_size()),
-            PublicKey::EC(point) => (LeafKey::Ecdsa, point.key_size()),
+            PublicKey::EC(point) => (
+                match point.key_size() {
+                    ..=256 => LeafKey::EcdsaP256,
+                    257..=384 => LeafKey::EcdsaP384,
+                    _ => LeafKey::EcdsaP521,
+                },
+                point.key_size(),
+            ),
             _ => return Err(unusable(&"its key is neither RSA nor ECDSA")),
         };
         check_key(&chain, &key)?;

@@ -17,7 +17,7 @@ fn authority(name: &str) -> CertificateParams {
 #[test]
 fn a_leaf_is_described() {
     let identity = Leaf::ecdsa("mps.example.org").identity();
-    assert_eq!(identity.leaf_key, LeafKey::Ecdsa);
+    assert_eq!(identity.leaf_key, LeafKey::EcdsaP256);
     assert_eq!(identity.key_bits, 256);
     assert_eq!(identity.common_name.as_deref(), Some("mps.example.org"));
     assert!(identity.not_before < SystemTime::now() && SystemTime::now() < identity.not_after);
