@@ -169,7 +169,7 @@ mod tests {
             authority.issue("mps.example", &["localhost", "127.0.0.1", "mps.example"]).expect("a leaf");
         let identity = leaf.identity();
         assert_eq!(identity.common_name.as_deref(), Some("mps.example"));
-        assert_eq!(identity.leaf_key, LeafKey::Ecdsa);
+        assert_eq!(identity.leaf_key, LeafKey::EcdsaP256);
         assert_eq!(Pin::of(&identity.chain[0]).expect("a certificate"), leaf.pins());
         assert!(
             identity.not_before < SystemTime::now() && SystemTime::now() + 3650 * DAY < identity.not_after
