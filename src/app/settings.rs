@@ -19,7 +19,7 @@ pub struct Settings {
     /// Who owns which device.
     pub directory: directory::Settings,
     /// How the gateway leaves.
-    pub drain: Drain,
+    pub drain: DrainSettings,
     /// How certificates of instances are verified; `None`: sessions go to them in clear.
     pub instance_tls: Option<Verify>,
     /// Who is behind us.
@@ -55,7 +55,7 @@ pub enum Certificate {
 
 /// How the gateway leaves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Drain {
+pub struct DrainSettings {
     /// Not ready, still accepting: time for the balancer to notice.
     pub notice: Duration,
     /// Sessions leave by turns over this time.

@@ -8,7 +8,9 @@ mod certs;
 mod check_config;
 mod demo;
 mod exit;
+mod health;
 mod pin;
+mod run;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +41,10 @@ enum Command {
     Demo(demo::Arguments),
     /// Print the pins of the certificate that an instance shows.
     Pin(pin::Arguments),
+    /// Ask the running gateway whether it is ready: exit 0 when it is, 1 otherwise.
+    Health,
+    /// Run the gateway (the default).
+    Run,
 }
 
 fn version() -> &'static str {
@@ -66,7 +72,8 @@ pub fn main() -> ExitCode {
         Some(Command::CheckConfig(arguments)) => check_config::run(&arguments, cli.config),
         Some(Command::Demo(arguments)) => demo::run(&arguments),
         Some(Command::Pin(arguments)) => pin::run(&arguments),
-        None => todo!(),
+        Some(Command::Health) => health::run(cli.config),
+        Some(Command::Run) | None => run::run(cli.config),
     }
 }
 

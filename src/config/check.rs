@@ -114,8 +114,8 @@ pub fn admin(reader: &mut Reader<'_>, optional: bool) -> admin::Settings {
 }
 
 /// `[drain]`.
-pub fn drain(reader: &mut Reader<'_>) -> app::Drain {
-    app::Drain {
+pub fn drain(reader: &mut Reader<'_>) -> app::DrainSettings {
+    app::DrainSettings {
         notice: reader.duration("drain.notice", millis(0..=3_600_000)),
         window: reader.duration("drain.window", millis(100..=86_400_000)),
     }

@@ -2,8 +2,10 @@
 
 mod drain;
 mod phase;
+mod pulse;
 mod signals;
 
 pub use drain::{Drain, Outlived, Ticket};
 pub use phase::{Life, Phase, Phases};
+pub use pulse::Pulse;
 pub use signals::{Signals, Wish};
