@@ -156,13 +156,20 @@ pub async fn write_record<T: AsyncWrite + Unpin>(stream: &mut T, bytes: &[u8]) -
 /// What still comes is thrown away. Dropping a socket with unread bytes resets the connection, and the
 /// reset may overtake what was said last; so the other side gets the time to hear it and to close.
 /// One that ignores the FIN is answered with a reset when it speaks again, as firmware needs.
-pub async fn close<T: AsyncRead + AsyncWrite + Unpin>(mut leg: T, grace: Duration) {
-    let closing = async {
-        leg.shutdown().await?;
-        poll_fn(|cx| with_scratch(|scratch| throw_away(&mut leg, cx, scratch))).await
-    };
-    // Either way nothing more can be done for it.
-    let _: Result<io::Result<()>, _> = tokio::time::timeout(grace, closing).await;
+///
+/// Boxed, so that a task which relays for hours has no room set aside for its last second.
+pub fn close<T: AsyncRead + AsyncWrite + Unpin>(
+    mut leg: T,
+    grace: Duration,
+) -> Pin<Box<impl Future<Output = ()>>> {
+    Box::pin(async move {
+        let closing = async {
+            leg.shutdown().await?;
+            poll_fn(|cx| with_scratch(|scratch| throw_away(&mut leg, cx, scratch))).await
+        };
+        // Either way nothing more can be done for it.
+        let _: Result<io::Result<()>, _> = tokio::time::timeout(grace, closing).await;
+    })
 }
 
 /// Reads until the other side closed.
