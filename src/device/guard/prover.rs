@@ -160,7 +160,11 @@ impl Prover {
     }
 
     fn remember(&mut self, verdict: Result<(), Refusal>) -> Result<(), Refusal> {
-        self.refused = verdict.err();
+        if let Err(refusal) = verdict {
+            self.refused = Some(refusal);
+            self.device.clear(); // not even `finish` may pass on what was refused
+            self.instance.clear();
+        }
         verdict
     }
 
@@ -168,15 +172,10 @@ impl Prover {
         while !self.opaque {
             let Some(&first) = self.device.first() else { break };
             begins(first)?;
+            self.may_come(first)?;
             match extent(&self.device)? {
-                Extent::Unknown(_) if self.login == Login::Untried => {
-                    return Err(Refusal::UnexpectedFromDevice);
-                }
                 Extent::Unknown(_) => self.opaque = true,
-                Extent::Partial => {
-                    self.may_come(first)?;
-                    break;
-                }
+                Extent::Partial => break,
                 Extent::Whole(len) => {
                     let message = self.device.split_to(len);
                     self.device_message(&message)?;
@@ -214,7 +213,6 @@ impl Prover {
                     Login::Ready | Login::Asked | Login::Proven => self.waiting.push(bytes),
                 }
             }
-            _ if self.login == Login::Untried => return Err(Refusal::UnexpectedFromDevice),
             _ => self.waiting.push(bytes),
         }
         Ok(())

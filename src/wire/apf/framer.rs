@@ -169,7 +169,10 @@ impl Framer {
                     self.parts = after_name(self.kind, &self.held[..usize::from(len)]);
                     self.state = State::Inside;
                 }
-                State::Lost => return Ok(None),
+                State::Lost => {
+                    *bytes = &[];
+                    return Ok(None);
+                }
             }
         }
     }
