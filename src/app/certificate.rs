@@ -54,17 +54,20 @@ impl Shown {
     }
 
     /// Looks whether the files' content is another than when last looked at, and shows it if so.
-    pub async fn look(&mut self) {
+    /// Whether something new is shown.
+    pub async fn look(&mut self) -> bool {
         let from = self.from.clone();
         let seen = blocking(move || fingerprint(&from)).await;
         if seen.is_none() || seen == self.seen {
-            return; // unchanged, or about to be written: the old one is shown meanwhile
+            return false; // unchanged, or about to be written: the old one is shown meanwhile
         }
         let from = self.from.clone();
-        match self.replace(&from).await {
+        let replaced = self.replace(&from).await;
+        match &replaced {
             Ok(()) => info!("device certificate changed"),
             Err(error) => warn!(%error, "the changed device certificate cannot be used: the old one stays"),
         }
+        replaced.is_ok()
     }
 }
 

@@ -199,7 +199,7 @@ impl App {
                     let _ = request.answer.send(done);
                 }
                 _ = look.tick() => if let Some(shown) = &mut self.shown {
-                    shown.look().await;
+                    let _new = shown.look().await; // it has said so itself
                 },
             }
         }
