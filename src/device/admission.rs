@@ -57,7 +57,8 @@ impl Admission {
     }
 
     /// Places taken now.
-    pub fn taken(&self) -> usize {
+    #[cfg(test)]
+    fn taken(&self) -> usize {
         self.places.lock().taken.len()
     }
 

@@ -1,6 +1,7 @@
 //! How device sessions end: a closed set, with a label, somebody to blame and a log level each.
 
-use std::io;
+use std::error::Error;
+use std::{fmt, io};
 
 use super::guard::Refusal;
 use crate::net::head::HeadError;
@@ -24,19 +25,19 @@ label_set! {
 }
 
 label_set! {
-    /// How far a connection came. Closed set: a metric label.
+    /// At which stage a connection ended, or that it was proven. Closed set: a metric label.
     pub enum Stage {
-        /// Its PROXY header was read.
+        /// Its PROXY header.
         Proxy = "proxy",
-        /// Its hello was read.
+        /// Its hello.
         Hello = "hello",
-        /// It shook hands.
+        /// The TLS handshake.
         Handshake = "handshake",
-        /// Its preamble was read.
+        /// Its first message.
         Preamble = "preamble",
-        /// It was admitted, and an instance sought.
+        /// Seeking an instance, if it may have one.
         Connect = "connect",
-        /// It logged in.
+        /// The login.
         Proof = "proof",
         /// It was proven, and relayed.
         Proven = "proven",
@@ -183,6 +184,21 @@ impl Label for Refusal {
 
     fn label(self) -> &'static str {
         self.reason()
+    }
+}
+
+/// An error with its causes, on one line.
+pub struct Chain<'a>(pub &'a dyn Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
     }
 }
 

@@ -1,0 +1,179 @@
+//! From a device's name to an instance that answers: route, connect, hold.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{debug, warn};
+
+use super::counts::{ConnectOutcome, Counted};
+use super::ending::{Chain, SessionError, Stage};
+use super::guard::Prover;
+use super::session::{DeviceLeg, Trip, spread};
+use crate::instances::{Busy, ConnectPermit, Instance};
+use crate::model::{DeviceId, InstanceName, Pool};
+use crate::net::connect::{ConnectError, Leg, connect};
+use crate::net::records::next_record;
+use crate::net::relay::Side;
+use crate::net::traffic::Traffic;
+use crate::route::Why;
+
+/// Held devices come back over this time once somebody can take them, not all at once.
+const COME_BACK: Duration = Duration::from_millis(500);
+
+/// What one look at the candidates came to.
+enum Tried {
+    Connected(Arc<Instance>, Leg),
+    /// Its connects are spent: to be waited for.
+    Busy(Arc<Instance>),
+    /// Nobody is up, or nobody who is answers.
+    Nobody,
+}
+
+impl Trip {
+    /// A connection to the instance that `device` should go to. While none is to be had the device is
+    /// held; that it leaves, or says what it must not, is noticed at once.
+    pub(super) async fn connect(
+        &mut self,
+        id: DeviceId,
+        device: &mut DeviceLeg,
+        prover: &mut Prover,
+    ) -> Result<Leg, SessionError> {
+        let traffic = Arc::clone(&self.traffic);
+        let (instance, leg) = tokio::select! {
+            found = Box::pin(self.seek(id)) => found?,
+            error = hear(device, prover, &traffic) => return Err(error),
+        };
+        self.instance = Some(instance.name.clone());
+        self.stage = Stage::Proof;
+        Ok(leg)
+    }
+
+    /// Tries and waits in turn, for at most `hold` and one more try.
+    async fn seek(&mut self, id: DeviceId) -> Result<(Arc<Instance>, Leg), SessionError> {
+        let hold_ends = Instant::now() + self.settings.hold;
+        loop {
+            let wait_for = match self.try_all(id).await {
+                Tried::Connected(instance, leg) => return Ok((instance, leg)),
+                Tried::Busy(instance) => Some(instance),
+                Tried::Nobody => None,
+            };
+            self.hold()?;
+            let waiting = timeout_at(hold_ends, self.wait(id, wait_for.as_deref()));
+            let Some(permit) = waiting.await.map_err(|_| SessionError::HoldOver)? else { continue };
+            let instance = wait_for.expect("a permit is for somebody");
+            let until = Instant::now() + self.settings.connect_total;
+            if let Some(leg) = self.try_one(&instance, permit, until).await {
+                return Ok((instance, leg));
+            }
+        }
+    }
+
+    /// Waits until it is this device's turn at an instance, or until somebody may be up.
+    async fn wait(&self, id: DeviceId, instance: Option<&Instance>) -> Option<ConnectPermit> {
+        let instances = &self.plane.parts.instances;
+        if let Some(instance) = instance {
+            return instances.turn(&instance.name).await.ok();
+        }
+        instances.somebody(&Pool::mps()).await;
+        sleep(COME_BACK / 10 + spread(id, COME_BACK)).await;
+        None
+    }
+
+    /// The device is held from now on: among those held, no longer among those not yet looked at.
+    fn hold(&mut self) -> Result<(), SessionError> {
+        if self.held.is_none() {
+            let room = Arc::clone(&self.plane.held).try_acquire_owned();
+            let room = room.map_err(|_| SessionError::HoldFull)?;
+            self.held = Some((room, Counted::by(&self.plane.parts.metrics.devices_held)));
+            self.place = None;
+        }
+        Ok(())
+    }
+
+    /// Goes through the candidates once, best first.
+    async fn try_all(&self, id: DeviceId) -> Tried {
+        let stops = self.plane.parts.router.route(id).await.stops;
+        if let Some((_, why)) = stops.first() {
+            self.plane.counts.placements.of(*why).increment(1);
+        }
+        let until = Instant::now() + self.settings.connect_total;
+        let (mut tried, mut busy) = (0, None);
+        for (instance, why) in stops {
+            if tried >= self.settings.connect_candidates || Instant::now() >= until {
+                break;
+            }
+            let permit = match self.plane.parts.instances.connect_permit(&instance.name) {
+                Ok(permit) => permit,
+                Err(Busy::Avoided | Busy::Unknown) => continue,
+                // Its owner is worth waiting for; and without a directory every replica must choose
+                // the same. A device that is new here may go where there is room.
+                Err(Busy::InFlight | Busy::Rate) if matches!(why, Why::Owner | Why::DirectoryAway) => {
+                    return Tried::Busy(instance);
+                }
+                Err(Busy::InFlight | Busy::Rate) => {
+                    busy.get_or_insert(instance);
+                    continue;
+                }
+            };
+            tried += 1;
+            if let Some(leg) = self.try_one(&instance, permit, until).await {
+                return Tried::Connected(instance, leg);
+            }
+        }
+        busy.map_or(Tried::Nobody, Tried::Busy)
+    }
+
+    /// One connect. A failed one makes the instance avoided for a while.
+    async fn try_one(&self, instance: &Instance, permit: ConnectPermit, until: Instant) -> Option<Leg> {
+        let began = Instant::now();
+        let parts = &self.plane.parts;
+        let limit = self.settings.connect_timeout.min(until.saturating_duration_since(began));
+        let tls = parts.instance_tls.load_full();
+        let connected = Box::pin(connect(&instance.cira, tls.as_deref(), limit)).await;
+        drop(permit);
+        match connected {
+            Ok(leg) => {
+                parts.instances.connect_succeeded(&instance.name);
+                parts.metrics.connect_seconds.record(began.elapsed().as_secs_f64());
+                self.plane.counts.connects.of(ConnectOutcome::Connected).increment(1);
+                Some(leg)
+            }
+            Err(error) => {
+                self.plane.counts.connects.of((&error).into()).increment(1);
+                let known = parts.instances.avoided(&instance.name);
+                parts.instances.connect_failed(&instance.name);
+                log_failure(&instance.name, &error, known);
+                None
+            }
+        }
+    }
+}
+
+/// Once when an instance begins to be avoided; those under way at that time are of no news.
+fn log_failure(instance: &InstanceName, error: &ConnectError, known: bool) {
+    let error = Chain(error);
+    if known {
+        debug!(%instance, %error, "cannot connect");
+    } else {
+        warn!(%instance, %error, "cannot connect: avoided for a while");
+    }
+}
+
+/// Hears what the device says while it waits: ready when it leaves, or says what it must not.
+async fn hear(device: &mut DeviceLeg, prover: &mut Prover, traffic: &Traffic) -> SessionError {
+    while prover.wants_device() {
+        match next_record(device.as_mut()).await {
+            Ok(Some(bytes)) => {
+                traffic.heard_device(bytes.len());
+                if let Err(refusal) = prover.device_bytes(&bytes) {
+                    return SessionError::Guard(refusal);
+                }
+            }
+            Ok(None) => return SessionError::Closed(Side::Device),
+            Err(error) => return SessionError::Failed(Side::Device, error),
+        }
+    }
+    // Back-pressure: its close is noticed when there is room again.
+    std::future::pending().await
+}
