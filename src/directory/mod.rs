@@ -11,6 +11,8 @@ mod answer;
 mod keeper;
 pub mod memory;
 mod record;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod settings;
 mod store;
 

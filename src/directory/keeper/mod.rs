@@ -290,11 +290,29 @@ impl Keeper {
 
 async fn open_store(
     settings: &Settings,
-    _drain: &Drain,
-    _stop: &CancellationToken,
+    drain: &Drain,
+    stop: &CancellationToken,
 ) -> Result<Arc<dyn Directory>, OpenError> {
     if settings.url == "memory:" {
         return Ok(Arc::new(Memory::default()));
     }
-    Err(OpenError::Url(format!("{}: not a directory this build knows", settings.url_for_logs())))
+    open_shared(settings, drain, stop).await
+}
+
+#[cfg(feature = "redis")]
+async fn open_shared(
+    settings: &Settings,
+    drain: &Drain,
+    stop: &CancellationToken,
+) -> Result<Arc<dyn Directory>, OpenError> {
+    Ok(Arc::new(super::redis::Redis::open(settings, drain, stop).await?))
+}
+
+#[cfg(not(feature = "redis"))]
+async fn open_shared(
+    settings: &Settings,
+    _: &Drain,
+    _: &CancellationToken,
+) -> Result<Arc<dyn Directory>, OpenError> {
+    Err(OpenError::Url(format!("{}: this build knows memory: only", settings.url_for_logs())))
 }
