@@ -90,9 +90,10 @@ impl Keeper {
         if pulse.failing {
             info!(lost, "directory back");
         }
-        if pulse.failing || lost || !pulse.known {
-            // An empty registry may be one that lost its data a moment ago, unless it can lose none.
-            self.replicas.returned(lost || (!pulse.known && alone && self.store.kind() != "memory"));
+        // An empty registry may be one that lost its data a moment ago, unless it can lose none.
+        let emptied = lost || (!pulse.known && alone && self.store.kind() != "memory");
+        if pulse.failing || emptied {
+            self.replicas.returned(emptied);
             self.wake.mend.notify_one();
         }
         if lost {

@@ -18,6 +18,9 @@ use crate::model::{Claim, DeviceId, ReplicaId, SessionKey};
 
 pub use model::Model;
 
+#[cfg(test)]
+mod tests;
+
 /// Notices that may wait for one listener.
 const NOTICES: usize = 1024;
 /// Records looked at by each heartbeat for litter: 5,000 records a second.

@@ -7,8 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::{
+use redis::aio::MultiplexedConnection;
+use redis::{
     AsyncConnectionConfig, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, PushInfo, RedisConnectionInfo,
 };
 use rustls::pki_types::pem::PemObject;
@@ -110,7 +110,7 @@ impl Connector {
 
     /// Writes the schema where there is none; refuses one that we do not know.
     pub async fn check_schema(&self, connection: &mut MultiplexedConnection) -> Result<(), DirectoryError> {
-        let (schema,): (String,) = ::redis::pipe()
+        let (schema,): (String,) = redis::pipe()
             .cmd("SET")
             .arg(&self.keys.schema)
             .arg(SCHEMA)

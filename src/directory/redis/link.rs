@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, Pipeline, PushInfo, PushKind, RedisError, ServerErrorKind, Value};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Pipeline, PushInfo, PushKind, RedisError, ServerErrorKind, Value};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::DropGuard;
@@ -112,6 +112,9 @@ impl Link {
     /// sent again; the first other error is the answer.
     pub async fn commands(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, DirectoryError> {
         let (live, mut connection) = self.connection()?;
+        if commands.is_empty() {
+            return Ok(Vec::new()); // which the client library takes for a mistake
+        }
         let mut answers = send(&mut connection, commands.iter()).await.map_err(|e| self.failed(&live, e))?;
         let lacking: Vec<_> = (0..answers.len()).filter(|i| lacks_script(&answers[*i])).collect();
         if !lacking.is_empty() {
@@ -239,7 +242,7 @@ impl Link {
         let Some(live) = self.live.load_full() else { return };
         let mut connection = live.connection.clone();
         connection.set_response_timeout(PONG);
-        if let Err(error) = answer(connection.send_packed_command(&::redis::cmd("PING")).await) {
+        if let Err(error) = answer(connection.send_packed_command(&redis::cmd("PING")).await) {
             self.lost(live.number, failure(error));
         }
     }

@@ -1,7 +1,7 @@
 //! The scripts as commands, and their answers as values.
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, Script, Value, cmd, from_redis_value};
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Script, Value, cmd, from_redis_value};
 
 use super::failure;
 use super::keys::Keys;
@@ -30,7 +30,7 @@ impl Scripts {
 
     /// Loads all scripts: on every new connection, since neither a restart nor a failover keeps them.
     pub async fn load(&self, connection: &mut MultiplexedConnection) -> Result<(), DirectoryError> {
-        let mut pipe = ::redis::pipe();
+        let mut pipe = redis::pipe();
         for script in [CLAIM, RELEASE, BEAT, REGISTRY] {
             pipe.cmd("SCRIPT").arg("LOAD").arg(script).ignore();
         }
