@@ -81,6 +81,11 @@ impl Authority {
         self.root.pem()
     }
 
+    /// The root's key, PKCS#8 PEM: whoever has it can be any server to every device.
+    pub fn key_pem(&self) -> Secret {
+        Secret::new(self.root.key().serialize_pem())
+    }
+
     /// A leaf whose common name is `common_name` (devices compare it with the name they were given),
     /// and which names `names` and itself for everybody else.
     ///
