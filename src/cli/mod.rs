@@ -11,6 +11,7 @@ mod exit;
 mod health;
 mod pin;
 mod run;
+mod simulate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +46,9 @@ enum Command {
     Health,
     /// Run the gateway (the default).
     Run,
+    /// Simulate what stands beside a gateway, to try one without it.
+    #[command(subcommand)]
+    Simulate(simulate::Command),
 }
 
 fn version() -> &'static str {
@@ -74,6 +78,7 @@ pub fn main() -> ExitCode {
         Some(Command::Pin(arguments)) => pin::run(&arguments),
         Some(Command::Health) => health::run(cli.config),
         Some(Command::Run) | None => run::run(cli.config),
+        Some(Command::Simulate(command)) => simulate::run(command),
     }
 }
 

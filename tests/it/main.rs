@@ -2,6 +2,12 @@
 
 #[cfg(feature = "redis")]
 mod directory;
+#[cfg(feature = "redis")]
+mod fleet;
 mod house;
+#[cfg(feature = "redis")]
+mod http;
+#[cfg(feature = "redis")]
+mod process;
 #[cfg(feature = "redis")]
 mod redis_server;
