@@ -5,6 +5,7 @@
 //! message of a device. All integers are unsigned and big-endian; texts are byte strings, since
 //! nobody promises UTF-8.
 
+mod build;
 mod framer;
 mod message;
 
