@@ -23,19 +23,12 @@ enum Refusal {
 }
 
 impl Keeper {
-    /// Claims for one session and settles the answer. The claim stays owed if there is none.
+    /// Claims for one session and settles the answer.
     pub(super) async fn settle(&self, session: &Session) -> Claimed {
-        if !self.may_claim(session) {
-            self.owed.settled(session.device, session.id);
-            return Claimed::Pending;
-        }
-        match self.settled(session, self.claiming(session)).await {
-            Ok(claimed) => claimed,
-            Err(_) => {
-                self.metrics.directory_errors.increment(1);
-                Claimed::Pending
-            }
-        }
+        self.settled(session, self.claiming(session)).await.unwrap_or_else(|_| {
+            self.metrics.directory_errors.increment(1);
+            Claimed::Pending
+        })
     }
 
     async fn settled(&self, session: &Session, claiming: Claiming) -> Result<Claimed, DirectoryError> {
@@ -66,7 +59,7 @@ impl Keeper {
     }
 
     /// A session told to close is not claimed (again): somebody newer may be there already.
-    fn may_claim(&self, session: &Session) -> bool {
+    pub(super) fn may_claim(&self, session: &Session) -> bool {
         !session.released() && session.closing() != Some(CloseReason::Superseded)
     }
 

@@ -9,7 +9,7 @@ use super::replicas::Stands;
 use super::seen::Found;
 use crate::directory::{Answer, DirectoryError, Standing};
 use crate::model::{Claim, DeviceId, ReplicaId};
-use crate::sessions::Session;
+use crate::sessions::{CloseReason, Session};
 use crate::telemetry::{LookupOutcome, LookupSource};
 
 /// A registry younger than this is not read again for the sake of one unknown replica.
@@ -17,7 +17,7 @@ const REGISTRY_AGE: std::time::Duration = std::time::Duration::from_millis(250);
 
 impl Keeper {
     pub(super) async fn owner_cached(&self, device: DeviceId) -> Answer {
-        if let Some(session) = self.sessions.get(device) {
+        if let Some(session) = self.listed(device) {
             return self.counted(LookupSource::Own, self.own(&session));
         }
         match self.seen.fresh(device) {
@@ -76,7 +76,7 @@ impl Keeper {
                 Stands::Gone => {}
             }
         }
-        match self.sessions.get(device) {
+        match self.listed(device) {
             Some(session) => self.own(&session), // the directory has lost it; we have not
             None if self.resyncing() || !self.store_confirmed() => Answer::Resyncing,
             None => Answer::Nobody,
@@ -107,9 +107,14 @@ impl Keeper {
         }
     }
 
+    /// Our session of `device`, unless it is about to end because a newer one is proven elsewhere.
+    fn listed(&self, device: DeviceId) -> Option<Arc<Session>> {
+        let superseded = |session: &Arc<Session>| session.closing() == Some(CloseReason::Superseded);
+        self.sessions.get(device).filter(|session| !superseded(session))
+    }
+
     fn own(&self, session: &Session) -> Answer {
-        let (device, instance) = (session.device, session.instance.clone());
-        debug_assert!(self.sessions.get(device).is_none_or(|listed| listed.device == device));
+        let instance = session.instance.clone();
         match session.epoch() {
             Some(epoch) => Answer::Owned {
                 claim: Claim { epoch, key: self.key(session), instance },
@@ -120,7 +125,7 @@ impl Keeper {
     }
 
     fn unreachable(&self, device: DeviceId) -> Answer {
-        match self.sessions.get(device) {
+        match self.listed(device) {
             Some(session) => self.own(&session),
             None => Answer::Unreachable { stale: self.seen.stale(device) },
         }

@@ -15,7 +15,7 @@ mod tasks;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -57,7 +57,11 @@ pub struct Keeper {
     confirmed: Mutex<Option<Instant>>,
     wake: Wake,
     left: AtomicBool,
+    /// How often data was lost: a re-publish counts only if none came in between.
+    losses: AtomicU64,
     /// Ends the tasks.
+    halt: CancellationToken,
+    /// Ends the connections, after the last command.
     stop: CancellationToken,
 }
 
@@ -67,6 +71,22 @@ struct Wake {
     beat: Notify,
     mend: Notify,
     republish: Notify,
+}
+
+/// A claim under way: owed if it is given up before it is settled.
+struct Unsettled<'a> {
+    keeper: &'a Keeper,
+    session: &'a Session,
+    owed: bool,
+}
+
+impl Drop for Unsettled<'_> {
+    fn drop(&mut self) {
+        if self.owed {
+            self.keeper.owed.claim(self.session.device, self.session.id);
+            self.keeper.wake.mend.notify_one();
+        }
+    }
 }
 
 impl Keeper {
@@ -124,6 +144,8 @@ impl Keeper {
             confirmed: Mutex::default(),
             wake: Wake::default(),
             left: AtomicBool::new(false),
+            losses: AtomicU64::new(0),
+            halt: CancellationToken::new(),
             settings,
             store,
             sessions,
@@ -156,10 +178,15 @@ impl Keeper {
     /// granted its epoch. Call it after [`Sessions::insert`] and before byte 52 is passed on.
     /// Safe to cancel: what was not settled is settled later.
     pub async fn claim(&self, session: &Session) -> Claimed {
+        if !self.may_claim(session) {
+            return Claimed::Pending;
+        }
         let began = Instant::now();
-        self.owed.claim(session.device, session.id); // until settled, also if cancelled
+        let mut unsettled = Unsettled { keeper: self, session, owed: true };
         let settled = timeout(self.settings.budget, self.settle(session)).await;
         let claimed = settled.unwrap_or(Claimed::Pending);
+        unsettled.owed = claimed == Claimed::Pending;
+        drop(unsettled);
         self.metrics.claim_seconds.record(began.elapsed().as_secs_f64());
         let outcome = match &claimed {
             Claimed::Granted(_) => ClaimOutcome::Granted,
@@ -167,9 +194,6 @@ impl Keeper {
             Claimed::Superseded(_) => ClaimOutcome::Superseded,
         };
         self.metrics.claims.of(outcome).increment(1);
-        if claimed == Claimed::Pending {
-            self.wake.mend.notify_one();
-        }
         claimed
     }
 
@@ -188,6 +212,7 @@ impl Keeper {
         if self.left.swap(true, Ordering::SeqCst) {
             return;
         }
+        self.halt.cancel(); // first: a beat after this would begin another lease
         if let Err(error) = self.store.leave(self.replica).await {
             warn!(%error, lease = ?self.settings.lease, "cannot end the lease: it runs out by itself");
         }

@@ -36,18 +36,23 @@ impl Keeper {
         let mut pulse = Pulse::default();
         self.beat(&mut pulse).await;
         let run = |task: fn(Arc<Self>) -> futures_util::future::BoxFuture<'static, ()>| {
-            let (task, stop) = (task(Arc::clone(self)), self.stop.clone());
-            drain.spawn(async move { stop.run_until_cancelled(task).await });
+            let (task, halt) = (task(Arc::clone(self)), self.halt.clone());
+            drain.spawn(async move { halt.run_until_cancelled(task).await });
         };
         run(|keeper| Box::pin(async move { keeper.mend_for_ever().await }));
         run(|keeper| Box::pin(async move { keeper.republish_when_lost().await }));
         run(|keeper| Box::pin(async move { keeper.assert_for_ever().await }));
-        let (keeper, stop) = (Arc::clone(self), self.stop.clone());
-        drain.spawn(async move { stop.run_until_cancelled(keeper.beat_for_ever(pulse)).await });
-        let (keeper, stop) = (Arc::clone(self), self.stop.clone());
-        drain.spawn(async move { stop.run_until_cancelled(keeper.hear(notices)).await });
-        let (keeper, stop, drained) = (Arc::clone(self), self.stop.clone(), drain.clone());
-        drain.spawn(async move { stop.run_until_cancelled(keeper.end_with(drained)).await });
+        let (keeper, halt) = (Arc::clone(self), self.halt.clone());
+        drain.spawn(async move { halt.run_until_cancelled(keeper.beat_for_ever(pulse)).await });
+        let (keeper, halt) = (Arc::clone(self), self.halt.clone());
+        drain.spawn(async move { halt.run_until_cancelled(keeper.hear(notices)).await });
+        let (keeper, halt, drained) = (Arc::clone(self), self.halt.clone(), drain.clone());
+        drain.spawn(async move {
+            // Not under `halt`: leaving halts the others first.
+            if halt.run_until_cancelled(keeper.over(drained)).await.is_some() {
+                keeper.leave().await;
+            }
+        });
     }
 
     async fn beat_for_ever(&self, mut pulse: Pulse) {
@@ -107,6 +112,7 @@ impl Keeper {
     async fn lost(&self) {
         warn!(sessions = self.sessions.len(), "the directory lost data: claims are written again");
         self.metrics.lost_data.increment(1);
+        self.losses.fetch_add(1, Ordering::AcqRel);
         self.synced.store(false, Ordering::Release);
         if let Err(error) = self.store.check_schema().await {
             warn!(%error, "schema"); // checked again at the next loss or connect
@@ -118,6 +124,7 @@ impl Keeper {
     async fn republish_when_lost(&self) {
         loop {
             self.wake.republish.notified().await;
+            let losses = self.losses.load(Ordering::Acquire);
             let share = rand::random_range(0.0..1.0);
             sleep(self.settings.republish_spread.mul_f64(share)).await;
             let began = Instant::now();
@@ -126,7 +133,8 @@ impl Keeper {
                 written += self.republish(&self.sessions.part(part)).await;
             }
             info!(written, seconds = began.elapsed().as_secs_f64(), "claims written again");
-            self.synced.store(true, Ordering::Release);
+            // Lost again meanwhile: another round is on its way.
+            self.synced.store(self.losses.load(Ordering::Acquire) == losses, Ordering::Release);
             self.wake.beat.notify_one();
         }
     }
@@ -154,12 +162,8 @@ impl Keeper {
         loop {
             let paid = self.mend().await;
             self.metrics.claims_pending.set(self.owed.pending() as f64);
-            match paid {
-                Ok(true) => self.wake.mend.notified().await,
-                Ok(false) | Err(_) => {
-                    let _ = tokio::time::timeout(RETRY, self.wake.mend.notified()).await;
-                }
-            }
+            let pause = if paid.is_ok_and(|all| all) { self.settings.beat } else { RETRY };
+            let _ = tokio::time::timeout(pause, self.wake.mend.notified()).await;
         }
     }
 
@@ -235,8 +239,8 @@ impl Keeper {
         }
     }
 
-    /// The lease ends after the last session of a drain, not before: until then its records count.
-    async fn end_with(&self, drain: Drain) {
+    /// Ready after the last session of a drain: until then our records count, and so does the lease.
+    async fn over(&self, drain: Drain) {
         drain.begun().await;
         let mut quiet = Instant::now();
         while quiet.elapsed() < QUIET {
@@ -245,6 +249,5 @@ impl Keeper {
                 quiet = Instant::now();
             }
         }
-        self.leave().await;
     }
 }

@@ -166,7 +166,7 @@ async fn a_replica_that_dies_takes_its_records_with_it() {
     let store = Arc::new(Memory::default());
     let (one, two) = (replica(&store).await, replica(&store).await);
     let _listed = one.connect(1, "a").await;
-    one.keeper.stop.cancel(); // no more beats, no leave: as if killed
+    one.keeper.halt.cancel(); // no more beats, no leave: as if killed
     sleep(Duration::from_secs(15)).await;
     let answer = two.keeper.owner(device(1), Freshness::Fresh).await;
     assert!(matches!(answer, Answer::Owned { standing: Standing::Suspect, .. }), "{answer:?}");
@@ -182,7 +182,7 @@ async fn a_late_claim_refused_by_a_dead_replicas_record_is_claimed_anew() {
     let (one, two) = (replica(&store).await, replica(&store).await);
     let ours = one.connect(1, "a").await;
     let _gone = two.connect(1, "b").await;
-    two.keeper.stop.cancel();
+    two.keeper.halt.cancel();
     sleep(Duration::from_secs(45)).await;
     // A session that was never told: as if the notice and the device's close had both been lost.
     drop(ours);
@@ -223,6 +223,41 @@ async fn a_displaced_session_here_neither_claims_again_nor_takes_the_newer_ones_
     assert_eq!(one.owner(device(1)).await.as_deref(), Some("b"));
     assert_eq!(one.keeper.status().pending, 0);
     one.keeper.release(&newer.session);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_superseded_session_that_still_stands_is_not_given_as_the_owner() {
+    let store = Arc::new(Memory::default());
+    let (one, two) = (replica(&store).await, replica(&store).await);
+    let older = one.connect(1, "a").await;
+    let _newer = two.connect(1, "b").await;
+    older.session.closed().await;
+    let answer = one.keeper.owner(device(1), Freshness::Cached).await;
+    assert!(matches!(&answer, Answer::Owned { claim, .. } if claim.instance.as_str() == "b"), "{answer:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_is_given_up_is_made_good() {
+    let store = Arc::new(Memory::default());
+    let one = replica(&store).await;
+    let listed = one.prove(device(1), "a");
+    drop(Unsettled { keeper: &one.keeper, session: &listed.session, owed: true });
+    assert_eq!(one.keeper.status().pending, 1);
+    until("claimed", async || one.keeper.status().pending == 0).await;
+    assert!(listed.session.epoch().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_lost_again_while_it_is_written_again_is_written_again() {
+    let store = Arc::new(Memory::default());
+    let one = replica(&store).await;
+    let _listed = one.connect(1, "a").await;
+    for _ in 0..3 {
+        store.model(|model| model.flush());
+        sleep(Duration::from_millis(2_300)).await; // a beat, and perhaps not yet the re-publish
+    }
+    until("in sync", async || one.keeper.status().synced).await;
+    assert!(store.owner(device(1)).await.expect("memory answers").is_some());
 }
 
 #[tokio::test(start_paused = true)]

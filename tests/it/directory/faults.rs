@@ -290,3 +290,21 @@ async fn a_replica_that_leaves_takes_its_records_with_it_by_the_next_beat() {
     let records: Vec<String> = server.command(&["KEYS", "mpsgw:d:*"]).await;
     assert_eq!(records.len(), 2 * DEVICES as usize, "and no record was touched for it");
 }
+
+#[tokio::test]
+async fn a_drain_ends_the_lease_after_the_last_session_and_leaves_no_task_behind() {
+    let Some(server) = RedisServer::start().await else { return };
+    let replica = Replica::open(&server.url()).await;
+    let listed = replica.connect(device(1), "a").await;
+    let drain = replica.drain.clone();
+    #[expect(clippy::disallowed_methods, reason = "a test's task that no drain need count")]
+    let finished = tokio::spawn(async move { drain.finish().await });
+    sleep(Duration::from_secs(1)).await; // longer than the quiet that a drain waits for
+    let leases: u64 = server.command(&["ZCARD", "mpsgw:{reg}:s:hb"]).await;
+    assert_eq!(leases, 1, "its session is still up");
+    drop(listed);
+    finished.await.expect("no panic").expect("no task outlives the window");
+    let leases: u64 = server.command(&["ZCARD", "mpsgw:{reg}:s:hb"]).await;
+    assert_eq!(leases, 0);
+    replica.keeper.leave().await; // once more is no harm
+}

@@ -20,6 +20,7 @@ pub struct Replica {
     pub keeper: Arc<Keeper>,
     pub sessions: Arc<Sessions>,
     pub metrics: Arc<Metrics>,
+    pub drain: Drain,
 }
 
 impl Replica {
@@ -35,8 +36,9 @@ impl Replica {
     pub async fn with(settings: Settings) -> Result<Self, OpenError> {
         let (sessions, metrics) = (Arc::new(Sessions::default()), Arc::new(Metrics::new()));
         let drain = Drain::new(Duration::from_secs(5));
-        let keeper = Keeper::open(settings, Arc::clone(&sessions), Arc::clone(&metrics), drain).await?;
-        Ok(Self { keeper, sessions, metrics })
+        let keeper =
+            Keeper::open(settings, Arc::clone(&sessions), Arc::clone(&metrics), drain.clone()).await?;
+        Ok(Self { keeper, sessions, metrics, drain })
     }
 
     /// A session proven now, listed and not yet claimed.
