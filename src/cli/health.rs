@@ -36,7 +36,7 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
             return ExitCode::from(exit::SYSTEM);
         }
     };
-    match runtime.block_on(timeout(LIMIT, ask(reachable(address)))) {
+    match runtime.block_on(async { timeout(LIMIT, ask(reachable(address))).await }) {
         Ok(Ok((status, body))) => {
             println!("{body}");
             if status == StatusCode::OK { exit::OK } else { exit::FAILED }

@@ -6,8 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::problem::Problem;
 use super::read::Reader;
 use crate::app::Certificate;
-use crate::net::identity::{Identity, IdentityError};
-use crate::wire::client_hello::LeafKey;
+use crate::net::identity::{Identity, IdentityError, LeafKey};
 
 const CERTIFICATE: &str = "device.certificate";
 const KEY: &str = "device.private-key";

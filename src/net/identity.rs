@@ -12,7 +12,7 @@ use x509_parser::asn1_rs::{FromDer as _, Sequence};
 use x509_parser::prelude::{ASN1Time, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
-use crate::wire::client_hello::LeafKey;
+pub use crate::wire::client_hello::LeafKey;
 
 /// A certificate chain with its private key: parsed, matching, not yet judged for expiry.
 pub struct Identity {

@@ -26,7 +26,7 @@ pub const KEYS: &[Key] = &[
         "Connections at once. More wait in the kernel's queue. Each takes two open files and about 20 KiB,\n\
          half of it the kernel's."),
     Key::new("device.max-preauth", "2000", "count",
-        "Connections at once that have not authenticated: what an attacker without password can take."),
+        "Connections at once that have not authenticated: what an attacker without password can take.").live(),
     Key::new("device.proxy-from", "[]", "list of networks",
         "Load balancers, as 10.0.0.0/8 or one address: connections from there must begin with a PROXY header\n\
          (v1 or v2), all others must not.").new_sessions(),
