@@ -148,7 +148,7 @@ mod tests {
         for name in ["10.0.0.11", "fd00::1", "stack_mps.1.x7k", &"n".repeat(255)] {
             let claim = Claim {
                 epoch: Epoch::new(1_790_000_000_123_456).expect("not zero"),
-                key: SessionKey { replica: ReplicaId::new(0xdead_beef_42), session: SessionId(0x1f) },
+                key: SessionKey { replica: ReplicaId::new(0x00de_adbe_ef42), session: SessionId(0x1f) },
                 instance: name.parse().expect(name),
             };
             assert_eq!(claim.to_string().parse(), Ok(claim));

@@ -247,3 +247,36 @@ async fn the_environment_alone_can_open_a_plane() {
     assert_eq!(line["device"].as_str().map(|all| all.split(", ").count()), Some(2), "{line}");
     gateway.logged("one was made up").await;
 }
+
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn a_directory_of_an_unknown_version_is_refused_and_left_alone() {
+    let Some(server) = crate::redis_server::RedisServer::start().await else { return };
+    let _: String = server.command(&["SET", "mpsgw:{reg}:schema", "2"]).await;
+    let folder = Folder::new();
+    folder.leaf("cira");
+    let text = format!("{}[directory]\nurl = \"{}\"\n", config(""), server.url());
+    let gateway = Gateway::start(&folder.write("gateway.toml", &text), &[]);
+    gateway.logged("the directory's schema is version \"2\", this program knows version 1").await;
+    assert_eq!(gateway.ended().await, Some(76));
+    let schema: String = server.command(&["GET", "mpsgw:{reg}:schema"]).await;
+    assert_eq!(schema, "2");
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn a_directory_that_is_away_is_a_reason_and_no_obstacle() {
+    let folder = Folder::new();
+    folder.leaf("cira");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
+    let text =
+        format!("{}[directory]\nurl = \"redis://{free}\"\n", config("notice = \"0s\"\nwindow = \"1s\""));
+    let gateway = Gateway::serve(folder.path(), &text).await;
+    let admin = gateway.address("admin").await;
+    let asked = folder.write("health.toml", &format!("[admin]\nlisten = [\"{admin}\"]\n"));
+    let (code, out, _) = output(&["health", "--config", asked.to_str().expect("text")]).await;
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("directory-unreachable"), "{out}");
+    gateway.signal("TERM").await;
+    assert_eq!(gateway.ended().await, Some(0));
+}
