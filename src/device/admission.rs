@@ -2,10 +2,9 @@
 //!
 //! Whoever comes takes a place and keeps it until proof (or until it is held, which has a bound of
 //! its own). When all places are taken, the connection that has gone longest past its patience makes
-//! room: half-open ones have a few seconds, those at the login more. So a thousand silent connections
-//! cost a device at most the patience once, and cannot keep it out; a crowd of honest devices in a
-//! storm is not shaken. If nobody is past its patience, the newcomer waits, and the kernel's backlog
-//! with it.
+//! room: one that has not even said a hello has a second, one at the login many. So a thousand silent
+//! connections delay a device a little and cannot keep it out; a crowd of honest devices in a storm is
+//! not shaken. If nobody is past its patience, the newcomer waits, and the kernel's backlog with it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,11 +15,26 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// A half-open connection (no preamble yet) may take so long before it has to make room.
-const HALF_OPEN: Duration = Duration::from_secs(3);
+/// How long a connection may take at each stage before it has to make room for another.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Patience {
+    /// No hello yet: it comes at once, a round trip after the connection.
+    Silent,
+    /// Hello said, no preamble yet: old firmware computes for seconds.
+    HalfOpen,
+    /// Preamble said: an instance is sought, and then looks into its database.
+    Login,
+}
 
-/// A connection that said its preamble may take so long.
-const LOGIN: Duration = Duration::from_secs(20);
+impl Patience {
+    const fn time(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Silent => 1,
+            Self::HalfOpen => 4,
+            Self::Login => 20,
+        })
+    }
+}
 
 /// The places.
 pub struct Admission {
@@ -92,7 +106,7 @@ impl Admission {
         }
         places.last_id += 1;
         let (id, shown_out) = (places.last_id, CancellationToken::new());
-        places.insert(id, now + HALF_OPEN, shown_out.clone());
+        places.insert(id, now + Patience::Silent.time(), shown_out.clone());
         let room_left = places.taken.len() < places.max;
         drop(places);
         if room_left {
@@ -116,11 +130,11 @@ impl Places {
 }
 
 impl Place {
-    /// The preamble is here: there is more patience from now on.
-    pub fn said_preamble(&self) {
+    /// It came further: there is more patience from now on.
+    pub fn came_to(&self, patience: Patience) {
         let mut places = self.admission.places.lock();
         if let Some(shown_out) = places.remove(self.id) {
-            places.insert(self.id, Instant::now() + LOGIN, shown_out);
+            places.insert(self.id, Instant::now() + patience.time(), shown_out);
         }
     }
 
@@ -153,7 +167,7 @@ mod tests {
         let second = admission.enter().await;
         let began = Instant::now();
         let third = admission.enter().await;
-        assert_eq!(began.elapsed().as_secs(), HALF_OPEN.as_secs() - 1, "the first had until then");
+        assert_eq!(began.elapsed(), Patience::Silent.time() - SOON, "the first had until then");
         assert!(first.shown_out().is_cancelled());
         assert!(!second.shown_out().is_cancelled() && !third.shown_out().is_cancelled());
         assert_eq!(admission.taken(), 2);
@@ -162,11 +176,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_said_its_preamble_may_take_longer() {
+    async fn whoever_came_further_may_take_longer() {
         let admission = Admission::new(1);
         let device = admission.enter().await;
-        device.said_preamble();
-        assert!(tokio::time::timeout(LOGIN - SOON, admission.enter()).await.is_err());
+        device.came_to(Patience::Login);
+        assert!(tokio::time::timeout(Patience::Login.time() - SOON, admission.enter()).await.is_err());
         assert!(!device.shown_out().is_cancelled());
         admission.enter().await;
         assert!(device.shown_out().is_cancelled());
@@ -205,9 +219,9 @@ mod tests {
         let mut devices = Vec::new();
         for _ in 0..500 {
             devices.push(admission.enter().await);
-            devices.last().expect("just pushed").said_preamble();
+            devices.last().expect("just pushed").came_to(Patience::Login);
         }
-        assert!(began.elapsed() <= HALF_OPEN, "{:?}", began.elapsed());
+        assert!(began.elapsed() <= Patience::Silent.time(), "{:?}", began.elapsed());
         assert_eq!(silent.iter().filter(|place| place.shown_out().is_cancelled()).count(), 500);
         assert!(devices.iter().all(|place| !place.shown_out().is_cancelled()));
     }

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::PollSemaphore;
 
+use super::admission::Patience;
 use super::contested::WINDOW;
 use super::ending::{SessionError, Stage};
 use super::session::{DeviceLeg, Trip};
@@ -58,6 +59,7 @@ impl Trip {
         self.hello = Some(hello.version);
         let labels = (hello.version, hello.key_exchange, (&hello).into());
         self.plane.counts.hellos.of(labels).increment(1);
+        self.came_to(Patience::HalfOpen);
         match (hello.verdict, self.settings.legacy_tls) {
             (Ok(()), _) => Ok(tcp.flatten()),
             (Err(legacy), LegacyTls::Refuse) => {
@@ -72,6 +74,12 @@ impl Trip {
         let said = timeout(self.settings.grace, tcp.write_all(&alert)).await;
         if matches!(said, Ok(Ok(()))) {
             close(tcp, self.settings.grace).await;
+        }
+    }
+
+    fn came_to(&self, patience: Patience) {
+        if let Some(place) = &self.place {
+            place.came_to(patience);
         }
     }
 
@@ -100,9 +108,7 @@ impl Trip {
             First::Device(id) => {
                 self.device = Some(id);
                 self.traffic.heard_device(PREAMBLE_LEN);
-                if let Some(place) = &self.place {
-                    place.said_preamble();
-                }
+                self.came_to(Patience::Login);
                 Ok(Preamble { device: id, bytes })
             }
             First::Look(word) => {

@@ -1,11 +1,12 @@
 //! Everything that needs a whole gateway, a foreign program or the tree itself. One binary, by area.
 
 mod cli;
-mod gateway;
+mod device;
 #[cfg(feature = "redis")]
 mod directory;
 #[cfg(feature = "redis")]
 mod fleet;
+mod gateway;
 mod house;
 #[cfg(feature = "redis")]
 mod http;
