@@ -1,6 +1,6 @@
 //! `certs`: the certificate that devices know, from MPS's secret store or made anew.
 
-mod files;
+pub mod files;
 mod import;
 
 use std::io::Read as _;
