@@ -15,7 +15,7 @@ use crate::sessions::CloseReason;
 /// Relays until one side leaves, the guard refuses or somebody asks the session to end; then gives
 /// the claim back, and closes both legs.
 pub(super) async fn relaying(
-    mut trip: Trip,
+    mut trip: Box<Trip>,
     mut device: DeviceLeg,
     mut instance: Leg,
     listing: Listing,

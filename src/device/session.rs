@@ -39,18 +39,19 @@ pub(super) async fn session(plane: Arc<Plane>, accepted: Accepted, place: Place)
     let shown_out = place.shown_out();
     let drain = plane.parts.drain.clone();
     let leave = drain.turn(xxh3_64(peer.to_string().as_bytes()));
-    let mut trip = Trip::new(plane, peer, room, place);
+    // In a box: the relay's task, of which there are as many as devices, carries it along.
+    let mut trip = Box::new(Trip::new(plane, peer, room, place));
     let ended = tokio::select! {
-        arrived = Box::pin(trip.travel(tcp)) => match arrived {
-            Ok(Arrived { device, instance, proven, follower }) => {
-                drain.spawn(super::relaying::relaying(trip, device, instance, proven, follower));
-                return;
-            }
-            Err(error) => error,
-        },
-        () = shown_out.cancelled() => SessionError::ShownOut,
-        () = leave => SessionError::Told(CloseReason::Draining),
-    };
+            arrived = Box::pin(trip.travel(tcp)) => match arrived {
+                Ok(Arrived { device, instance, proven, follower }) => {
+    drain.spawn(super::relaying::relaying(trip, device, instance, proven, follower));
+                    return;
+                }
+                Err(error) => error,
+            },
+            () = shown_out.cancelled() => SessionError::ShownOut,
+            () = leave => SessionError::Told(CloseReason::Draining),
+        };
     trip.ended(&ended);
 }
 

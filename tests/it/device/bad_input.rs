@@ -302,6 +302,21 @@ async fn oversized_lengths_end_the_session_before_anything_is_kept() {
 }
 
 #[tokio::test]
+async fn whoever_stalls_in_the_handshake_holds_nobody_up() {
+    let gateway = Gateway::before(1, |settings| settings.max_handshakes = 1).await;
+    let mut stalled = Vec::new();
+    for _ in 0..20 {
+        let mut tcp = gateway.tcp_from(2).await;
+        tcp.write_all(&tls12_hello(&[0xc02b])).await.expect("said");
+        within(tcp.read_exact(&mut [0; 5])).await.expect("the ServerHello is on its way: it had its turn");
+        stalled.push(tcp);
+    }
+    let began = Instant::now();
+    gateway.still_serves(device(1)).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn a_thousand_half_open_connections_leave_devices_served_and_memory_bounded() {
     const PREAUTH: usize = 200;
     let gateway = Gateway::before(1, |settings| settings.max_preauth = PREAUTH).await;
