@@ -179,7 +179,8 @@ impl Mps {
     pub async fn stop(&self) {
         let Some(running) = self.running.lock().await.take() else { return };
         running.kill.cancel();
-        running.drain.finish().await.expect("a killed task ends at its next await");
+        // A killed task ends as soon as it gets its turn: only a starved runtime needs longer.
+        let _ = running.drain.finish().await;
         self.state.die();
     }
 
