@@ -100,13 +100,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             drain: drain.clone(),
         };
-        let plane = match bind_plane(&settings, shown.as_ref().map(parts)) {
-            Ok(plane) => plane,
-            Err(error) => {
-                keeper.leave().await;
-                return Err(error);
-            }
-        };
+        let plane = bind_plane(&settings, shown.as_ref().map(parts)).await?;
         let (life, phases) = Life::start();
         let (reload, reloads) = mpsc::channel(1);
         let pulse = Arc::new(Pulse::start());
@@ -126,9 +120,7 @@ impl App {
             router,
             sessions: Arc::clone(&sessions),
         };
-        let what = "cannot start the admin thread";
-        let admin = admin.map(|bound| bound.start(parts)).transpose();
-        let admin = admin.map_err(|source| BindError::System { what, source })?;
+        let admin = start_admin(admin, parts)?;
         Ok(Self {
             addresses,
             admin,
@@ -246,15 +238,30 @@ fn bind_admin(settings: &Settings) -> Result<Option<admin::Bound>, BindError> {
     }
 }
 
-fn bind_plane(settings: &Settings, parts: Option<device::Parts>) -> Result<Option<Arc<Plane>>, BindError> {
+async fn bind_plane(
+    settings: &Settings,
+    parts: Option<device::Parts>,
+) -> Result<Option<Arc<Plane>>, BindError> {
     let Some((parts, device)) = parts.zip(settings.device.as_ref()) else { return Ok(None) };
-    let addresses: Vec<_> = device.settings.listen.iter().map(SocketAddr::to_string).collect();
+    let keeper = Arc::clone(&parts.keeper);
     match Plane::bind(device.settings.clone(), parts) {
         Ok(plane) => Ok(Some(Arc::new(plane))),
         Err(source) => {
-            Err(BindError::Address { key: "device.listen", address: addresses.join(" or "), source })
+            keeper.leave().await; // no lease of a replica that never served
+            let addresses: Vec<_> = device.settings.listen.iter().map(SocketAddr::to_string).collect();
+            let address = addresses.join(" or ");
+            Err(BindError::Address { key: "device.listen", address, source })
         }
     }
+}
+
+fn start_admin(
+    bound: Option<admin::Bound>,
+    parts: admin::Parts,
+) -> Result<Option<admin::Running>, BindError> {
+    let what = "cannot start the admin thread";
+    let started = bound.map(|bound| bound.start(parts)).transpose();
+    started.map_err(|source| BindError::System { what, source })
 }
 
 fn instance_client(verify: Option<&Verify>) -> Result<Option<Arc<InstanceTls>>, BindError> {

@@ -117,3 +117,37 @@ pub fn remarks(identity: &Identity, now: SystemTime) -> Vec<(String, &'static st
     }
     remarks
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::pki::{Authority, Keys};
+
+    fn said(identity: &Identity, now: SystemTime) -> Vec<String> {
+        remarks(identity, now).into_iter().map(|(what, _)| what).collect()
+    }
+
+    #[test]
+    fn expiry_size_and_name_are_worth_a_word() {
+        let authority = Authority::new(Keys::P256, "root").expect("made");
+        let mut identity = authority.issue("mps.example.com", &[]).expect("made").identity();
+        let now = SystemTime::now();
+        assert_eq!(said(&identity, now), ["its key is ECDSA"]);
+
+        (identity.leaf_key, identity.key_bits) = (LeafKey::Rsa, 2048);
+        assert_eq!(said(&identity, now), [""; 0], "what MPS makes");
+        for (days, expected) in
+            [(31, None), (29, Some("it expires in 29 days")), (0, Some("it expires in 0 days"))]
+        {
+            identity.not_after = now + days * DAY + Duration::from_secs(1);
+            assert_eq!(said(&identity, now), Vec::from_iter(expected), "{days} days left");
+        }
+        identity.not_after = now - 3 * DAY;
+        (identity.key_bits, identity.common_name) = (3072, None);
+        let expected = ["it expired 3 days ago", "it has no common name", "its key has 3072 bits"];
+        assert_eq!(said(&identity, now), expected);
+        (identity.key_bits, identity.not_after, identity.not_before) = (1024, now + 60 * DAY, now + DAY);
+        let expected = ["it is not valid yet", "it has no common name", "its key has 1024 bits"];
+        assert_eq!(said(&identity, now), expected);
+    }
+}

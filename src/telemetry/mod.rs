@@ -9,7 +9,6 @@ mod log;
 mod metrics;
 pub mod table;
 
-#[allow(unused_imports, reason = "planes declare their label sets with it")]
 pub(crate) use label::label_set;
 pub use label::{Counters, Label, Labels};
 pub use log::{Format, init as init_log};

@@ -155,7 +155,7 @@ async fn a_taken_port_is_named_and_nothing_is_served() {
         let text = config("").replace(&free, &format!("{section}listen = [\"{address}\"]"));
         assert!(text.contains(&address), "{text}");
         let file = folder.write("gateway.toml", &text);
-        let gateway = Gateway::start(&file, &[]);
+        let mut gateway = Gateway::start(&file, &[]);
         gateway.logged(&format!("{plane}.listen: cannot listen on {address}: ")).await;
         assert_eq!(gateway.ended().await, Some(69));
     }
@@ -165,7 +165,7 @@ async fn a_taken_port_is_named_and_nothing_is_served() {
 async fn sigterm_drains_and_exits_0() {
     let folder = Folder::new();
     folder.leaf("cira");
-    let gateway = Gateway::serve(folder.path(), &config("notice = \"1s\"\nwindow = \"2s\"")).await;
+    let mut gateway = Gateway::serve(folder.path(), &config("notice = \"1s\"\nwindow = \"2s\"")).await;
     let admin = gateway.address("admin").await;
     let asked = folder.write("health.toml", &format!("[admin]\nlisten = [\"{admin}\"]\n"));
     let health = ["health", "--config", asked.to_str().expect("text")];
@@ -189,7 +189,7 @@ async fn sigterm_drains_and_exits_0() {
 async fn a_second_signal_exits_at_once() {
     let folder = Folder::new();
     folder.leaf("cira");
-    let gateway = Gateway::serve(folder.path(), &config("notice = \"1h\"\nwindow = \"1h\"")).await;
+    let mut gateway = Gateway::serve(folder.path(), &config("notice = \"1h\"\nwindow = \"1h\"")).await;
     gateway.signal("TERM").await;
     gateway.logged("leaving: not ready").await;
     gateway.signal("INT").await;
@@ -197,7 +197,7 @@ async fn a_second_signal_exits_at_once() {
 }
 
 /// A TLS connection to the device plane, if it shows `leaf`.
-async fn meets(gateway: &Gateway, leaf: &Leaf) -> Option<Leg> {
+async fn meets(gateway: &mut Gateway, leaf: &Leaf) -> Option<Leg> {
     let client = InstanceTls::new(&Verify::Pin(leaf.pins().to_vec())).expect("a client");
     let endpoint = Endpoint::from(gateway.address("device").await);
     connect(&endpoint, Some(&client), LIMIT).await.ok()
@@ -207,14 +207,14 @@ async fn meets(gateway: &Gateway, leaf: &Leaf) -> Option<Leg> {
 async fn sighup_shows_another_certificate_and_leaves_connections_alone() {
     let folder = Folder::new();
     let old = folder.leaf("cira");
-    let gateway = Gateway::serve(folder.path(), &config("notice = \"0s\"\nwindow = \"1s\"")).await;
-    let Some(Leg::Tls(mut before)) = meets(&gateway, &old).await else { panic!("the old leaf is shown") };
+    let mut gateway = Gateway::serve(folder.path(), &config("notice = \"0s\"\nwindow = \"1s\"")).await;
+    let Some(Leg::Tls(mut before)) = meets(&mut gateway, &old).await else { panic!("the old leaf is shown") };
 
     let new = folder.leaf("cira");
     gateway.signal("HUP").await;
     gateway.logged("reloaded").await;
-    assert!(meets(&gateway, &new).await.is_some(), "the new leaf is shown");
-    assert!(meets(&gateway, &old).await.is_none(), "and the old one no more");
+    assert!(meets(&mut gateway, &new).await.is_some(), "the new leaf is shown");
+    assert!(meets(&mut gateway, &old).await.is_none(), "and the old one no more");
     let silent = timeout(Duration::from_millis(200), before.read_u8()).await;
     assert!(silent.is_err(), "the old connection lives: {silent:?}");
 
@@ -222,7 +222,7 @@ async fn sighup_shows_another_certificate_and_leaves_connections_alone() {
     folder.write("cira.key", "half a key");
     gateway.signal("HUP").await;
     gateway.logged("not reloaded: everything stays as it was").await;
-    assert!(meets(&gateway, &new).await.is_some());
+    assert!(meets(&mut gateway, &new).await.is_some());
     gateway.signal("TERM").await;
     assert_eq!(gateway.ended().await, Some(0));
 }
@@ -231,7 +231,7 @@ async fn sighup_shows_another_certificate_and_leaves_connections_alone() {
 async fn a_reload_names_the_keys_that_need_a_restart() {
     let folder = Folder::new();
     folder.leaf("cira");
-    let gateway = Gateway::serve(folder.path(), &config("notice = \"0s\"\nwindow = \"1s\"")).await;
+    let mut gateway = Gateway::serve(folder.path(), &config("notice = \"0s\"\nwindow = \"1s\"")).await;
     folder.write("gateway.toml", &config("notice = \"0s\"\nwindow = \"9s\""));
     gateway.signal("HUP").await;
     let line = gateway.logged("reloaded").await;
@@ -242,7 +242,7 @@ async fn a_reload_names_the_keys_that_need_a_restart() {
 async fn the_environment_alone_can_open_a_plane() {
     let folder = Folder::new();
     let file = folder.write("gateway.toml", "[admin]\nlisten = [\"127.0.0.1:0\"]\n");
-    let gateway = Gateway::start(&file, &[("MPS_GATEWAY__DEVICE__LISTEN", "127.0.0.1:0,[::1]:0")]);
+    let mut gateway = Gateway::start(&file, &[("MPS_GATEWAY__DEVICE__LISTEN", "127.0.0.1:0,[::1]:0")]);
     let line = gateway.logged("serving").await;
     assert_eq!(line["device"].as_str().map(|all| all.split(", ").count()), Some(2), "{line}");
     gateway.logged("one was made up").await;
@@ -256,7 +256,7 @@ async fn a_directory_of_an_unknown_version_is_refused_and_left_alone() {
     let folder = Folder::new();
     folder.leaf("cira");
     let text = format!("{}[directory]\nurl = \"{}\"\n", config(""), server.url());
-    let gateway = Gateway::start(&folder.write("gateway.toml", &text), &[]);
+    let mut gateway = Gateway::start(&folder.write("gateway.toml", &text), &[]);
     gateway.logged("the directory's schema is version \"2\", this program knows version 1").await;
     assert_eq!(gateway.ended().await, Some(76));
     let schema: String = server.command(&["GET", "mpsgw:{reg}:schema"]).await;
@@ -271,7 +271,7 @@ async fn a_directory_that_is_away_is_a_reason_and_no_obstacle() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
     let text =
         format!("{}[directory]\nurl = \"redis://{free}\"\n", config("notice = \"0s\"\nwindow = \"1s\""));
-    let gateway = Gateway::serve(folder.path(), &text).await;
+    let mut gateway = Gateway::serve(folder.path(), &text).await;
     let admin = gateway.address("admin").await;
     let asked = folder.write("health.toml", &format!("[admin]\nlisten = [\"{admin}\"]\n"));
     let (code, out, _) = output(&["health", "--config", asked.to_str().expect("text")]).await;

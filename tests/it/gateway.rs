@@ -1,15 +1,14 @@
-//! A gateway as a process of its own, as operators run it. Killed when dropped.
+//! A gateway as a process of its own, as operators run it; read by its log lines.
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
-use tokio::sync::Notify;
+use serde_json::Value;
+use tokio::process::Command;
 use tokio::time::timeout;
+
+use crate::process::Process;
 
 /// The longest any step of a gateway may take in a test.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -19,105 +18,62 @@ pub async fn within<T>(name: &str, what: impl Future<Output = T>) -> T {
     timeout(LIMIT, what).await.unwrap_or_else(|_| panic!("{name}: not within {LIMIT:?}"))
 }
 
-/// The program, without the environment of whoever runs the tests.
-pub fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mps-gateway"));
-    command.args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true);
-    command
-}
-
-/// Exit code, standard output and standard error of the program, run to its end.
+/// Exit code, standard output and standard error of the program, run to its end without the
+/// environment of whoever runs the tests.
 pub async fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let ended = within("the program ends", program(arguments).output()).await.expect("it starts");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mps-gateway"));
+    command.args(arguments).env_clear().kill_on_drop(true);
+    let ended = within("the program ends", command.output()).await.expect("it starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     (ended.status.code(), text(ended.stdout), text(ended.stderr))
 }
 
-/// What a gateway has logged so far.
-#[derive(Clone, Default)]
-struct Log {
-    lines: Arc<Mutex<Vec<String>>>,
-    more: Arc<Notify>,
-}
-
 /// A running gateway.
-pub struct Gateway {
-    child: Child,
-    log: Log,
-}
+pub struct Gateway(Process);
 
 impl Gateway {
     /// Runs with the configuration file `config`, and whatever variables are given.
     pub fn start(config: &Path, environment: &[(&str, &str)]) -> Self {
-        let mut command = program(&["--config", config.to_str().expect("a path of text")]);
-        command.envs(environment.iter().copied()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("it starts");
-        let log = Log::default();
-        let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let reader = log.clone();
-        #[expect(clippy::disallowed_methods, reason = "it ends with the process")]
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                reader.lines.lock().expect("no panic").push(line);
-                reader.more.notify_waiters();
-            }
-        });
-        Self { child, log }
+        Self(Process::start(&["--config", config.to_str().expect("a path of text")], environment))
     }
 
     /// Runs with the configuration `text`, written into `folder`, and serves.
     pub async fn serve(folder: &Path, text: &str) -> Self {
         let config = folder.join("gateway.toml");
         std::fs::write(&config, text).expect("written");
-        let gateway = Self::start(&config, &[]);
+        let mut gateway = Self::start(&config, &[]);
         gateway.logged("serving").await;
         gateway
     }
 
     /// The first line logged with `message`, as JSON; waits for it.
-    pub async fn logged(&self, message: &str) -> serde_json::Value {
-        let found = async {
-            loop {
-                let more = self.log.more.notified();
-                tokio::pin!(more);
-                more.as_mut().enable(); // before the look, so that no line in between is missed
-                if let Some(line) = self.find(message) {
-                    return line;
-                }
-                more.await;
-            }
+    pub async fn logged(&mut self, message: &str) -> Value {
+        let with_message = |line: &str| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            line["message"].as_str().is_some_and(|said| said.contains(message)).then_some(line)
         };
-        match timeout(LIMIT, found).await {
-            Ok(line) => line,
-            Err(_) => {
-                panic!("never logged {message:?}:\n{}", self.log.lines.lock().expect("no panic").join("\n"))
-            }
+        let said = self.0.said();
+        match said.lines().find_map(with_message) {
+            Some(line) => line,
+            None => self.0.until(with_message).await,
         }
     }
 
-    fn find(&self, message: &str) -> Option<serde_json::Value> {
-        let lines = self.log.lines.lock().expect("no panic");
-        let mut lines = lines.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        lines.find(|line| line["message"].as_str().is_some_and(|said| said.contains(message)))
-    }
-
     /// Where `plane` (`admin`, `device`) listens: its first address.
-    pub async fn address(&self, plane: &str) -> SocketAddr {
+    pub async fn address(&mut self, plane: &str) -> SocketAddr {
         let line = self.logged("serving").await;
         let all = line[plane].as_str().expect("a list of addresses").trim_matches(['[', ']']);
         let first = all.split(", ").next().expect("one address");
         first.parse().unwrap_or_else(|_| panic!("{first} is an address"))
     }
 
-    /// Sends a signal: `TERM`, `HUP`, `KILL`, `STOP`.
+    /// Sends a signal: `TERM`, `HUP`.
     pub async fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("kill").args([&format!("-{name}"), pid.as_str()]).status().await;
-        assert!(sent.expect("kill is there").success(), "kill -{name} {pid}");
+        self.0.signal(name).await;
     }
 
     /// The exit code, once it has ended by itself.
     pub async fn ended(mut self) -> Option<i32> {
-        within("the gateway ends", self.child.wait()).await.expect("it can be waited for").code()
+        self.0.exited(LIMIT).await.code()
     }
 }

@@ -10,7 +10,6 @@ mod gateway;
 mod house;
 #[cfg(feature = "redis")]
 mod http;
-#[cfg(feature = "redis")]
 mod process;
 #[cfg(feature = "redis")]
 mod redis_server;

@@ -65,6 +65,7 @@ impl Process {
     }
 
     /// `kill -9`, and waits until it is gone.
+    #[cfg(feature = "redis")] // only who shares a directory survives it
     pub async fn kill(&mut self) {
         self.child.kill().await.expect("a child of ours");
     }
