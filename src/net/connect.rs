@@ -10,10 +10,10 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::client;
 
 use super::instance_tls::{InstanceTls, Verify};
 use super::socket;
+use super::tls_stream::ClientStream;
 use crate::model::Endpoint;
 
 /// A connection to an instance.
@@ -21,7 +21,7 @@ pub enum Leg {
     /// In clear (MeshCentral's `mpsTlsOffload`).
     Plain(TcpStream),
     /// In TLS.
-    Tls(Box<client::TlsStream<TcpStream>>),
+    Tls(Box<ClientStream<TcpStream>>),
 }
 
 /// Why an instance could not be reached.
@@ -65,10 +65,11 @@ pub async fn connect(
     let tcp = dial(endpoint, until).await?;
     let Some(tls) = tls else { return Ok(Leg::Plain(tcp)) };
     let name = server_name(endpoint.host()).map_err(ConnectError::Tls)?;
+    let session = tls.session(name).map_err(|error| ConnectError::Tls(io::Error::other(error)))?;
     // Boxed: the caller's task would carry the handshake's room for life.
-    let handshake = Box::pin(tls.connector().connect(name, tcp));
+    let handshake = Box::pin(async { ClientStream::handshake(tcp, session).await.map(Box::new) });
     match timeout_at(until, handshake).await {
-        Ok(Ok(stream)) => Ok(Leg::Tls(Box::new(stream))),
+        Ok(Ok(stream)) => Ok(Leg::Tls(stream)),
         Ok(Err(error)) => Err(ConnectError::Tls(error)),
         Err(_) => Err(ConnectError::Timeout),
     }

@@ -10,14 +10,15 @@ use aws_lc_rs::{constant_time, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
+use rustls::client::{
+    Resumption, UnbufferedClientConnection, WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor,
+};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
 };
-use tokio_rustls::TlsConnector;
 
 use super::identity::provider;
 
@@ -123,7 +124,7 @@ impl fmt::Debug for Pin {
 
 /// A TLS client for one pool of instances, with a ticket store of its own.
 pub struct InstanceTls {
-    connector: TlsConnector,
+    config: Arc<ClientConfig>,
 }
 
 impl InstanceTls {
@@ -149,11 +150,15 @@ impl InstanceTls {
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         config.resumption = Resumption::in_memory_sessions(RESUMABLE * 8);
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
+        Ok(Self { config: Arc::new(config) })
     }
 
-    pub(super) fn connector(&self) -> &TlsConnector {
-        &self.connector
+    /// A session with `name`, yet to shake hands.
+    pub(super) fn session(
+        &self,
+        name: ServerName<'static>,
+    ) -> Result<UnbufferedClientConnection, rustls::Error> {
+        UnbufferedClientConnection::new(Arc::clone(&self.config), name)
     }
 }
 

@@ -1,16 +1,16 @@
 use rustls::HandshakeKind;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
-use tokio_rustls::client::TlsStream;
 
 use super::*;
 use crate::net::fixtures::Leaf;
 use crate::net::server_tls::ServerTls;
+use crate::net::tls_stream::ClientStream;
 
 async fn meet(
     server: &ServerTls,
     client: &InstanceTls,
     name: &str,
-) -> Result<TlsStream<DuplexStream>, String> {
+) -> Result<ClientStream<DuplexStream>, String> {
     let (near, far) = tokio::io::duplex(65536);
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     let serve = async {
@@ -19,7 +19,8 @@ async fn meet(
         stream.flush().await?;
         std::io::Result::Ok(stream)
     };
-    let (client, served) = tokio::join!(client.connector().connect(name, near), serve);
+    let (client, served) =
+        tokio::join!(ClientStream::handshake(near, client.session(name).expect("a session")), serve);
     let mut client = client.map_err(|error| error.to_string())?;
     let _served = served.map_err(|error| error.to_string())?;
     client.read_u8().await.map_err(|error| error.to_string())?; // tickets come before it
@@ -92,7 +93,7 @@ async fn sessions_resume_per_instance_and_a_new_client_starts_anew() {
     let server = server(&leaf);
     let pins = Pin::of(&leaf.chain()[0]).expect("a certificate").to_vec();
     let first = client(Verify::Pin(pins.clone()));
-    let kind = |stream: TlsStream<_>| stream.get_ref().1.handshake_kind();
+    let kind = |stream: ClientStream<DuplexStream>| stream.get_ref().1.handshake_kind();
     for (client, name, expected) in [
         (&first, "10.0.0.11", HandshakeKind::Full),
         (&first, "10.0.0.11", HandshakeKind::Resumed),

@@ -10,6 +10,7 @@ pub mod relay;
 pub mod rewind;
 pub mod server_tls;
 pub mod socket;
+pub mod tls_stream;
 pub mod traffic;
 
 #[cfg(test)]

@@ -12,120 +12,77 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::{client, server};
 
 use super::connect::Leg;
 
 /// What a plain stream is asked for at once: as much as one TLS record carries.
-pub const READ: usize = 16 * 1024;
+const READ: usize = 16 * 1024;
+/// The size of the buffer that all streams of a thread share: no record is larger.
+const SCRATCH: usize = 64 * 1024;
 
 thread_local! {
     /// Read buffer of all streams of a thread: a stream that waits for bytes holds no memory.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SHARED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lends the thread's buffer of [`READ`] bytes.
+/// Lends the thread's buffer.
 pub(super) fn with_scratch<R>(work: impl FnOnce(&mut [u8]) -> R) -> R {
     // Taken, not borrowed: should `work` come here again, it gets another one.
-    let mut scratch = SCRATCH.take();
-    scratch.resize(READ, 0);
+    let mut scratch = SHARED.take();
+    scratch.resize(SCRATCH, 0);
     let result = work(&mut scratch);
-    SCRATCH.replace(scratch);
+    SHARED.replace(scratch);
     result
 }
 
 /// A stream that can be read record by record.
 pub trait Records: AsyncRead + AsyncWrite + Unpin {
-    /// The next record's bytes, or what is left of them; empty at the end of the stream. They stay
-    /// until [`Records::consume`] takes them; `scratch` may be where they are.
+    /// Takes the next record, or what is left of it, into `scratch` (of [`with_scratch`]) and says how
+    /// long it is; 0 at the end of the stream.
     ///
     /// A TLS peer that leaves without close_notify has ended its stream like any other: firmware does.
-    fn poll_record<'a>(
-        &'a mut self,
-        cx: &mut Context<'_>,
-        scratch: &'a mut [u8],
-    ) -> Poll<io::Result<&'a [u8]>>;
+    fn poll_record(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>>;
 
-    /// Takes `amount` bytes of what [`Records::poll_record`] gave. A plain stream wants all of them taken.
-    fn consume(&mut self, amount: usize);
-
-    /// Bytes accepted by a write and not yet taken by the kernel.
-    fn unsent(&mut self) -> usize;
-}
-
-fn fill<'a, T: AsyncBufRead + Unpin>(stream: &'a mut T, cx: &mut Context<'_>) -> Poll<io::Result<&'a [u8]>> {
-    match Pin::new(stream).poll_fill_buf(cx) {
-        Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(&[])),
-        other => other,
-    }
-}
-
-/// The two kinds of TLS stream differ in their type only.
-macro_rules! tls_records {
-    ($stream:ty) => {
-        impl<S: AsyncRead + AsyncWrite + Unpin> Records for $stream {
-            fn poll_record<'a>(
-                &'a mut self,
-                cx: &mut Context<'_>,
-                _: &'a mut [u8],
-            ) -> Poll<io::Result<&'a [u8]>> {
-                fill(self, cx)
-            }
-
-            fn consume(&mut self, amount: usize) {
-                AsyncBufRead::consume(Pin::new(self), amount);
-            }
-
-            fn unsent(&mut self) -> usize {
-                // Nothing waits to be processed here: this only asks how things stand.
-                self.get_mut().1.process_new_packets().map_or(0, |state| state.tls_bytes_to_write())
-            }
-        }
-    };
-}
-
-tls_records!(server::TlsStream<S>);
-tls_records!(client::TlsStream<S>);
-
-impl Records for TcpStream {
-    fn poll_record<'a>(
-        &'a mut self,
-        cx: &mut Context<'_>,
-        scratch: &'a mut [u8],
-    ) -> Poll<io::Result<&'a [u8]>> {
-        let mut buf = ReadBuf::new(scratch);
-        ready!(Pin::new(self).poll_read(cx, &mut buf))?;
-        let heard = buf.filled().len();
-        Poll::Ready(Ok(&scratch[..heard]))
-    }
-
-    fn consume(&mut self, _: usize) {}
-
-    fn unsent(&mut self) -> usize {
+    /// Bytes accepted by a write and not yet taken by the kernel, where that is known.
+    fn unsent(&self) -> usize {
         0
     }
 }
 
+/// As tokio-rustls has it, for those at the other end.
+impl<S: AsyncRead + AsyncWrite + Unpin> Records for tokio_rustls::client::TlsStream<S> {
+    fn poll_record(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
+        let taken = match ready!(Pin::new(&mut *self).poll_fill_buf(cx)) {
+            Ok(record) => {
+                let taken = record.len().min(scratch.len());
+                scratch[..taken].copy_from_slice(&record[..taken]);
+                taken
+            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        Pin::new(self).consume(taken);
+        Poll::Ready(Ok(taken))
+    }
+}
+
+impl Records for TcpStream {
+    fn poll_record(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(&mut scratch[..READ]);
+        ready!(Pin::new(self).poll_read(cx, &mut buf))?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+}
+
 impl Records for Leg {
-    fn poll_record<'a>(
-        &'a mut self,
-        cx: &mut Context<'_>,
-        scratch: &'a mut [u8],
-    ) -> Poll<io::Result<&'a [u8]>> {
+    fn poll_record(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(tcp) => tcp.poll_record(cx, scratch),
             Self::Tls(stream) => stream.poll_record(cx, scratch),
         }
     }
 
-    fn consume(&mut self, amount: usize) {
-        match self {
-            Self::Plain(tcp) => tcp.consume(amount),
-            Self::Tls(stream) => Records::consume(&mut **stream, amount),
-        }
-    }
-
-    fn unsent(&mut self) -> usize {
+    fn unsent(&self) -> usize {
         match self {
             Self::Plain(tcp) => tcp.unsent(),
             Self::Tls(stream) => stream.unsent(),
@@ -137,9 +94,8 @@ impl Records for Leg {
 pub async fn next_record<T: Records>(stream: &mut T) -> io::Result<Option<Bytes>> {
     poll_fn(|cx| {
         with_scratch(|scratch| {
-            let record = Bytes::copy_from_slice(ready!(stream.poll_record(cx, scratch))?);
-            stream.consume(record.len());
-            Poll::Ready(Ok((!record.is_empty()).then_some(record)))
+            let len = ready!(stream.poll_record(cx, scratch))?;
+            Poll::Ready(Ok((len > 0).then(|| Bytes::copy_from_slice(&scratch[..len]))))
         })
     })
     .await

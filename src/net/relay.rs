@@ -1,20 +1,19 @@
 //! The relay: bytes both ways, record for record, the two directions never waiting for each other.
 //!
-//! Nothing is held while idle: a chunk is written as soon as it is read, out of rustls' own buffer or
-//! one shared by all relays of a thread; only what the other side does not take is kept, and then
+//! Nothing is held while idle: a chunk is written as soon as it is read, out of a buffer
+//! shared by all relays of a thread; only what the other side does not take is kept, and then
 //! nothing more is read. So a lane that reads has delivered all it read before, and the end of a
 //! stream, once read, means that nothing is left to say.
 
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep, sleep};
-use tokio_rustls::server;
 
 use super::connect::Leg;
 use super::records::{Records, with_scratch};
@@ -75,8 +74,8 @@ pub trait Watch {
 /// A side that closes ends the relay at once after what it said before was passed on: APF has no
 /// half-close, and firmware keeps talking into a half-closed tunnel. Cancelling it may lose bytes that
 /// were read and not yet written; both connections are of no use then.
-pub async fn relay<S, W, F>(
-    device: &mut server::TlsStream<S>,
+pub async fn relay<D, W, F>(
+    device: &mut D,
     instance: &mut Leg,
     watch: &mut W,
     traffic: &Traffic,
@@ -84,7 +83,7 @@ pub async fn relay<S, W, F>(
     stop: F,
 ) -> Ended<W::Refusal, F::Output>
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    D: Records,
     W: Watch,
     F: Future,
 {
@@ -204,11 +203,10 @@ impl Lane {
                 }
             }
             let passed = with_scratch(|scratch| {
-                let chunk = match source.poll_record(cx, scratch) {
-                    Poll::Ready(Ok([])) => return Poll::Ready(Err(End::Closed)),
-                    Poll::Ready(Ok(chunk)) => chunk,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(End::ReadFailed(error))),
-                    Poll::Pending => return Poll::Pending,
+                let chunk = match ready!(source.poll_record(cx, scratch)) {
+                    Ok(0) => return Poll::Ready(Err(End::Closed)),
+                    Ok(len) => &scratch[..len],
+                    Err(error) => return Poll::Ready(Err(End::ReadFailed(error))),
                 };
                 look(chunk).map_err(End::Refused)?;
                 let taken = match Pin::new(&mut *sink).poll_write(cx, chunk) {
@@ -216,11 +214,9 @@ impl Lane {
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(End::WriteFailed(error))),
                     Poll::Pending => 0,
                 };
-                if let Some(rest) = chunk.get(taken..).filter(|rest| !rest.is_empty()) {
-                    self.rest = Bytes::copy_from_slice(rest);
+                if taken < chunk.len() {
+                    self.rest = Bytes::copy_from_slice(&chunk[taken..]);
                 }
-                let read = chunk.len();
-                source.consume(read);
                 Poll::Ready(Ok(()))
             });
             match passed {
@@ -245,14 +241,14 @@ impl Lane {
         }
         self.rest = Bytes::new(); // an empty slice would still hold the memory
         if self.unflushed {
-            std::task::ready!(Pin::new(sink).poll_flush(cx))?;
+            ready!(Pin::new(sink).poll_flush(cx))?;
             self.unflushed = false;
         }
         Poll::Ready(Ok(()))
     }
 
     /// Notes that the sink does not take what is there, or that it took a part.
-    fn wait<B: Records>(&mut self, sink: &mut B) {
+    fn wait<B: Records>(&mut self, sink: &B) {
         let bytes = self.rest.len() + sink.unsent();
         if self.waiting.is_none_or(|waiting| bytes < waiting.bytes) {
             self.waiting = Some(Waiting { since: Instant::now(), bytes });
@@ -265,7 +261,7 @@ impl Lane {
     }
 
     /// Whether the lane has stalled, after a last look at what moved.
-    fn stalled<B: Records>(&mut self, sink: &mut B, limits: &Limits) -> bool {
+    fn stalled<B: Records>(&mut self, sink: &B, limits: &Limits) -> bool {
         if self.waiting.is_some() {
             self.wait(sink);
         }

@@ -19,6 +19,7 @@ use crate::net::records::{next_record, write_record};
 use crate::net::rewind::Rewind;
 use crate::net::server_tls::ServerTls;
 use crate::net::socket;
+use crate::net::tls_stream::ServerStream;
 
 const WITHIN: Duration = Duration::from_secs(20);
 const LIMITS: Limits = Limits {
@@ -44,7 +45,7 @@ impl Watch for NoShouting {
 /// The instance's own end of the leg.
 enum Far {
     Plain(TcpStream),
-    Tls(Box<server::TlsStream<TcpStream>>),
+    Tls(Box<ServerStream<TcpStream>>),
 }
 
 impl Far {
@@ -88,7 +89,7 @@ async fn tcp_pair() -> (TcpStream, TcpStream) {
 /// Both ends of the device's leg.
 async fn device_leg(
     version: &'static rustls::SupportedProtocolVersion,
-) -> (Device, server::TlsStream<Rewind<TcpStream>>) {
+) -> (Device, ServerStream<Rewind<TcpStream>>) {
     let server = ServerTls::new(fixtures::leaf().identity()).expect("a good identity");
     let connector = TlsConnector::from(Arc::new(fixtures::trusting_client(&[version])));
     let (near, far) = tcp_pair().await;

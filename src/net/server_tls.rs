@@ -7,12 +7,13 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSessions};
+use rustls::server::{
+    ProducesTickets, ServerSessionMemoryCache, StoresServerSessions, UnbufferedServerConnection,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::identity::{Identity, IdentityError, provider};
+use super::tls_stream::ServerStream;
 use crate::wire::client_hello::LeafKey;
 
 /// Sessions remembered for clients that resume by session id, which rustls does in memory only:
@@ -64,12 +65,14 @@ impl ServerTls {
     /// Shakes hands over `io`. Not bounded in time: callers put a timeout around it.
     ///
     /// Cancelling it drops `io`. The stream returned is large: keep it in a box or in a task of its own.
-    pub async fn handshake<S>(&self, io: S) -> io::Result<TlsStream<S>>
+    pub async fn handshake<S>(&self, io: S) -> io::Result<ServerStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.shown.load().config));
-        Box::pin(acceptor.accept(io)).await // boxed: the caller's task would carry its room for life
+        let config = Arc::clone(&self.shown.load().config);
+        let session = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
+        // Boxed: the caller's task would carry its room for life.
+        Box::pin(ServerStream::handshake(io, session)).await
     }
 }
 

@@ -1,0 +1,440 @@
+//! A TLS stream that holds nothing while idle: rustls' unbuffered connection over any I/O.
+//!
+//! The usual adapter keeps a read buffer of 4 KiB for each connection and fills it 4 KiB at a time.
+//! This one reads through the buffer all streams of a thread share, and keeps what is left of a record
+//! only while it is incomplete. It hands out records as they came and sends each write as it is given.
+//! All of TLS is rustls'; here is only where bytes wait.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use rustls::CommonState;
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedConnectionCommon,
+    UnbufferedStatus,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::records::{Records, with_scratch};
+
+/// Bytes not yet processed, at most: rustls' own bound for a handshake message in fragments.
+const INCOMING: usize = 64 * 1024;
+/// What is read at once, with what waits already: two full records, nearly, and the largest size that
+/// jemalloc gives out without a lock.
+const CHUNK: usize = 32 * 1024;
+/// Bytes encrypted by one write, at most.
+const OUTGOING: usize = 64 * 1024;
+
+/// TLS towards someone who called us.
+pub type ServerStream<S> = TlsStream<S, UnbufferedServerConnection>;
+/// TLS towards someone we called.
+pub type ClientStream<S> = TlsStream<S, UnbufferedClientConnection>;
+
+/// Either side of rustls' unbuffered connection.
+pub trait Session: Deref<Target = UnbufferedConnectionCommon<Self::Data>> + DerefMut + Unpin {
+    /// What rustls keeps for this side.
+    type Data;
+
+    /// `process_tls_records`, which rustls defines on each side apart.
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+}
+
+impl Session for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+}
+
+impl Session for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+}
+
+/// TLS over `S`. The end of the stream is close_notify or the end of `S`, whichever comes first.
+pub struct TlsStream<S, C> {
+    io: S,
+    session: C,
+    /// Read and not yet processed, from `processed` on; most often nothing, or part of a record.
+    incoming: Vec<u8>,
+    processed: usize,
+    /// Made and not yet sent, from `sent` on.
+    outgoing: Vec<u8>,
+    sent: usize,
+    /// Decrypted and not yet handed out: only if a write, or a reader with little room, came between.
+    plain: VecDeque<Bytes>,
+    ended: bool,
+    said_close: bool,
+}
+
+impl<S, C> fmt::Debug for TlsStream<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = self.incoming.len() - self.processed;
+        f.debug_struct("TlsStream").field("incoming", &waiting).finish_non_exhaustive()
+    }
+}
+
+/// What is to be said as soon as the session can.
+enum Say<'a> {
+    Nothing,
+    Bytes(&'a [u8]),
+    Close,
+}
+
+/// What became of one step.
+enum Step {
+    /// A record was handed out, or something was made to be sent: there may be more.
+    Again,
+    /// All that was read is processed, and `Say` was said.
+    Idle,
+    /// The other side closed.
+    Closed,
+}
+
+impl<S, C: Session> TlsStream<S, C> {
+    /// The stream beneath, and what is known of the session.
+    pub fn get_ref(&self) -> (&S, &CommonState) {
+        (&self.io, &self.session)
+    }
+
+    /// One state of the session; a record's bytes go to `take`. After an error an alert may wait.
+    fn step(&mut self, take: &mut dyn FnMut(&[u8]), say: &Say<'_>) -> io::Result<Step> {
+        let UnbufferedStatus { mut discard, state } =
+            self.session.process(&mut self.incoming[self.processed..]);
+        let step = match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                if let Some(record) = traffic.next_record() {
+                    let record = record.map_err(invalid)?;
+                    discard += record.discard;
+                    take(record.payload);
+                }
+                Ok(Step::Again)
+            }
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                append(&mut self.outgoing, |room| Ok(data.encode(room)?)).map(|()| Step::Again)
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                data.done(); // it is in `outgoing`, which keeps the order
+                Ok(Step::Again)
+            }
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => match say {
+                Say::Nothing => Ok(Step::Idle),
+                Say::Bytes(bytes) => {
+                    append(&mut self.outgoing, |room| Ok(traffic.encrypt(bytes, room)?)).map(|()| Step::Idle)
+                }
+                Say::Close => append(&mut self.outgoing, |room| Ok(traffic.queue_close_notify(room)?))
+                    .map(|()| Step::Idle),
+            },
+            Ok(ConnectionState::BlockedHandshake) => match say {
+                Say::Nothing | Say::Close => Ok(Step::Idle),
+                Say::Bytes(_) => Err(io::ErrorKind::NotConnected.into()),
+            },
+            Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Ok(Step::Closed),
+            Ok(_) => Err(io::Error::other("rustls offers early data, which nobody asked for")),
+            Err(error) => Err(invalid(error)),
+        };
+        self.processed += discard;
+        if self.processed >= self.incoming.len() {
+            self.incoming = Vec::new();
+            self.processed = 0;
+        }
+        step
+    }
+
+    /// Says `say`; records that come to light are kept for the reader.
+    fn say(&mut self, say: &Say<'_>) -> io::Result<()> {
+        let mut heard = VecDeque::new();
+        let step = loop {
+            match self.step(&mut |record| heard.push_back(Bytes::copy_from_slice(record)), say) {
+                Ok(Step::Again) => {}
+                // It is noted, and does not keep us from writing.
+                Ok(Step::Closed) if !self.ended => self.ended = true,
+                other => break other,
+            }
+        };
+        self.plain.append(&mut heard);
+        match step? {
+            Step::Idle => Ok(()),
+            Step::Again | Step::Closed => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Takes what was decrypted before, as much as `room` holds.
+    fn take_plain(&mut self, room: &mut [u8]) -> usize {
+        let Some(first) = self.plain.front_mut() else { return 0 };
+        let amount = first.len().min(room.len());
+        room[..amount].copy_from_slice(&first[..amount]);
+        first.advance(amount);
+        if first.is_empty() {
+            self.plain.pop_front();
+        }
+        if self.plain.is_empty() {
+            self.plain = VecDeque::new();
+        }
+        amount
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, C: Session> TlsStream<S, C> {
+    /// Shakes hands. Not bounded in time: callers put a timeout around it.
+    pub async fn handshake(io: S, session: C) -> io::Result<Self> {
+        let mut stream = Self {
+            io,
+            session,
+            incoming: Vec::new(),
+            processed: 0,
+            outgoing: Vec::new(),
+            sent: 0,
+            plain: VecDeque::new(),
+            ended: false,
+            said_close: false,
+        };
+        poll_fn(|cx| with_scratch(|scratch| stream.poll_handshake(cx, scratch))).await?;
+        Ok(stream)
+    }
+
+    fn poll_handshake(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<()>> {
+        loop {
+            match self.say(&Say::Nothing) {
+                Ok(()) if !self.ended => {}
+                Ok(()) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Err(error) => return Poll::Ready(Err(self.alert(cx, error))),
+            }
+            let sent = self.poll_send(cx);
+            if !self.session.is_handshaking() || matches!(sent, Poll::Ready(Err(_))) {
+                return sent;
+            }
+            // Reads although not all is sent: else two who talk much would wait for each other.
+            if ready!(self.poll_more(cx, scratch))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Sends the alert that belongs to `error`, if the kernel takes it at once.
+    fn alert(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
+        self.ended = true;
+        // What broke the session must not be processed again, and is not while an alert waits.
+        self.incoming = Vec::new();
+        self.processed = 0;
+        while self.session.wants_write() {
+            let Ok(Step::Again) = self.step(&mut |_| {}, &Say::Nothing) else { break };
+        }
+        // The error that counts is the first one.
+        let _: Poll<io::Result<()>> = self.poll_send(cx);
+        error
+    }
+
+    /// Reads more TLS; 0 is the end.
+    fn poll_more(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.incoming.len() - self.processed >= INCOMING {
+            let error = io::Error::new(io::ErrorKind::InvalidData, "a TLS message without end");
+            return Poll::Ready(Err(error));
+        }
+        let waiting = self.incoming.len() - self.processed;
+        let room = CHUNK.saturating_sub(waiting).max(CHUNK / 8).min(scratch.len());
+        let mut buf = ReadBuf::new(&mut scratch[..room]);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+        let read = buf.filled();
+        if self.processed > 0 {
+            self.incoming.drain(..self.processed);
+            self.processed = 0;
+        }
+        if self.incoming.is_empty() {
+            self.incoming.reserve_exact(read.len());
+        }
+        self.incoming.extend_from_slice(read);
+        Poll::Ready(Ok(read.len()))
+    }
+
+    /// Sends what was made.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.outgoing.len() {
+            match ready!(Pin::new(&mut self.io).poll_write(cx, &self.outgoing[self.sent..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                taken => self.sent += taken,
+            }
+        }
+        self.outgoing = Vec::new();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn invalid(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// Why nothing was appended.
+enum NotAppended {
+    Room(usize),
+    Never(&'static str),
+}
+
+impl From<EncodeError> for NotAppended {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::InsufficientSize(InsufficientSizeError { required_size }) => {
+                Self::Room(required_size)
+            }
+            EncodeError::AlreadyEncoded => Self::Never("a TLS message was encoded twice"),
+        }
+    }
+}
+
+impl From<EncryptError> for NotAppended {
+    fn from(error: EncryptError) -> Self {
+        match error {
+            EncryptError::InsufficientSize(InsufficientSizeError { required_size }) => {
+                Self::Room(required_size)
+            }
+            EncryptError::EncryptExhausted => Self::Never("the TLS session's keys are exhausted"),
+        }
+    }
+}
+
+/// Lets `write` append to `to` as much as it says it needs.
+fn append(
+    to: &mut Vec<u8>,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, NotAppended>,
+) -> io::Result<()> {
+    let before = to.len();
+    let mut room = 0;
+    loop {
+        to.resize(before + room, 0);
+        match write(&mut to[before..]) {
+            Ok(written) => {
+                to.truncate(before + written);
+                return Ok(());
+            }
+            Err(NotAppended::Room(needed)) if needed > room => room = needed,
+            Err(NotAppended::Room(_)) => {
+                return Err(io::Error::other("rustls asks for less room than it has"));
+            }
+            Err(NotAppended::Never(why)) => return Err(io::Error::other(why)),
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, C: Session> Records for TlsStream<S, C> {
+    fn poll_record(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
+        if !self.plain.is_empty() {
+            return Poll::Ready(Ok(self.take_plain(scratch)));
+        }
+        loop {
+            if self.ended {
+                return Poll::Ready(Ok(0));
+            }
+            while !self.incoming.is_empty() {
+                let mut len = 0;
+                let mut take = |record: &[u8]| {
+                    len = record.len();
+                    scratch[..len].copy_from_slice(record);
+                };
+                match self.step(&mut take, &Say::Nothing) {
+                    Ok(Step::Again) if len > 0 => return Poll::Ready(Ok(len)),
+                    Ok(Step::Again) => {}
+                    Ok(Step::Idle) => break,
+                    Ok(Step::Closed) => {
+                        self.ended = true;
+                        self.incoming = Vec::new();
+                        self.processed = 0;
+                        return Poll::Ready(Ok(0));
+                    }
+                    Err(error) => return Poll::Ready(Err(self.alert(cx, error))),
+                }
+            }
+            // What reading gave rise to (a ticket, an alert): nobody may come to flush it.
+            if let Poll::Ready(Err(error)) = self.poll_send(cx) {
+                return Poll::Ready(Err(error));
+            }
+            if ready!(self.poll_more(cx, scratch))? == 0 {
+                self.ended = true;
+            }
+        }
+    }
+
+    fn unsent(&self) -> usize {
+        self.outgoing.len() - self.sent
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, C: Session> AsyncRead for TlsStream<S, C> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.plain.is_empty() {
+            let heard = with_scratch(|scratch| {
+                this.poll_record(cx, scratch).map_ok(|len| {
+                    let now = len.min(buf.remaining());
+                    buf.put_slice(&scratch[..now]);
+                    if now < len {
+                        this.plain.push_back(Bytes::copy_from_slice(&scratch[now..len]));
+                    }
+                })
+            });
+            return heard;
+        }
+        let room = buf.initialize_unfilled();
+        let taken = this.take_plain(room);
+        buf.advance(taken);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, C: Session> AsyncWrite for TlsStream<S, C> {
+    /// Takes at most 64 KiB, as records of at most 16 KiB, and only once what was taken before is sent.
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(cx))?;
+        if this.said_close {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let taken = &buf[..buf.len().min(OUTGOING)];
+        if !taken.is_empty() {
+            if let Err(error) = this.say(&Say::Bytes(taken)) {
+                return Poll::Ready(Err(this.alert(cx, error)));
+            }
+            if let Poll::Ready(Err(error)) = this.poll_send(cx) {
+                return Poll::Ready(Err(error));
+            }
+        }
+        Poll::Ready(Ok(taken.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(cx))?;
+        Pin::new(&mut this.io).poll_flush(cx)
+    }
+
+    /// close_notify, then the end of the stream beneath.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.said_close {
+            this.said_close = true;
+            // A broken session has said its alert instead.
+            let _: io::Result<()> = this.say(&Say::Close);
+        }
+        ready!(this.poll_send(cx))?;
+        match ready!(Pin::new(&mut this.io).poll_shutdown(cx)) {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            other => Poll::Ready(other),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tls_stream_tests.rs"]
+mod tests;
