@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use tokio_rustls::server::TlsStream;
 use tracing::{debug, info};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -22,13 +21,14 @@ use crate::net::connect::Leg;
 use crate::net::listener::Accepted;
 use crate::net::relay::close;
 use crate::net::rewind::Rewind;
+use crate::net::tls_stream::ServerStream;
 use crate::net::traffic::Traffic;
 use crate::sessions::CloseReason;
 use crate::telemetry::{Direction, Label as _};
 use crate::wire::client_hello::Version;
 
 /// The device's leg. In a box, since tasks and futures that carry it would each be as large.
-pub(super) type DeviceLeg = Box<TlsStream<Rewind<TcpStream>>>;
+pub(super) type DeviceLeg = Box<ServerStream<Rewind<TcpStream>>>;
 
 /// One device, from accept until it is relayed in a task of its own, or is gone.
 ///

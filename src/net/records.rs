@@ -74,6 +74,16 @@ impl Records for TcpStream {
     }
 }
 
+impl<T: Records> Records for Box<T> {
+    fn poll_record(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
+        (**self).poll_record(cx, scratch)
+    }
+
+    fn unsent(&self) -> usize {
+        (**self).unsent()
+    }
+}
+
 impl Records for Leg {
     fn poll_record(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
