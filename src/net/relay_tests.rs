@@ -436,6 +436,5 @@ async fn an_idle_relay_is_small() {
     let mut watch = NoShouting;
     let relay = relay(&mut near, &mut leg, &mut watch, &traffic, &LIMITS, std::future::pending::<()>());
     let bytes = size_of_val(&relay);
-    println!("relay: {bytes} bytes, device leg: {}, lane: {}", size_of_val(&_device), size_of::<Lane>());
     assert!(bytes <= 512, "the relay's future has {bytes} bytes");
 }
