@@ -110,7 +110,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
     device::KEYS.iter().chain(rest::KEYS)
 }
 
-/// The key `name`, given in full. `..-file` of a secret is a key too: the secret's own, see [`of_file`].
+/// The key `name`, given in full. `..-file` of a secret is a key too: the secret's own.
 pub fn find(name: &str) -> Option<&'static Key> {
     all().find(|key| key.name == name)
 }

@@ -37,8 +37,8 @@ pub(super) fn with_scratch<R>(work: impl FnOnce(&mut [u8]) -> R) -> R {
 
 /// A stream that can be read record by record.
 pub trait Records: AsyncRead + AsyncWrite + Unpin {
-    /// Takes the next record, or what is left of it, into `scratch` (of [`with_scratch`]) and says how
-    /// long it is; 0 at the end of the stream.
+    /// Takes the next record, or what is left of it, into `scratch` (at least 16 KiB) and says how long it
+    /// is; 0 at the end of the stream.
     ///
     /// A TLS peer that leaves without close_notify has ended its stream like any other: firmware does.
     fn poll_record(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>>;

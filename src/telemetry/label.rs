@@ -88,7 +88,7 @@ impl<L: Labels> Counters<L> {
 
 /// Declares an enum that is a closed set of label values, each with its text.
 ///
-/// ```ignore
+/// ```text
 /// label_set! {
 ///     /// Which way bytes flow.
 ///     pub enum Direction {
