@@ -1,7 +1,7 @@
 //! Admission: how many connections may be here at once without having proven themselves.
 //!
-//! Whoever comes takes a place and keeps it until proof (or until it is held, which has a bound of
-//! its own). When all places are taken, the connection that has gone longest past its patience makes
+//! Whoever comes takes a place and keeps it until proof. One that is held gives it back, since holding
+//! has a bound of its own, and takes one again before it may connect. When all places are taken, the connection that has gone longest past its patience makes
 //! room: one that has not even said a hello has a second, one at the login many. So a thousand silent
 //! connections delay a device a little and cannot keep it out; a crowd of honest devices in a storm is
 //! not shaken. If nobody is past its patience, the newcomer waits, and the kernel's backlog with it.
@@ -76,11 +76,17 @@ impl Admission {
         self.places.lock().taken.len()
     }
 
-    /// A place, as soon as there is one. Safe to cancel.
+    /// A place for who just came, as soon as there is one. Safe to cancel.
     pub async fn enter(self: &Arc<Self>) -> Place {
+        self.enter_as(Patience::Silent, CancellationToken::new()).await
+    }
+
+    /// A place for who came so far before and gave its place back, as soon as there is one.
+    /// `shown_out` is cancelled if it has to make room. Safe to cancel.
+    pub async fn enter_as(self: &Arc<Self>, patience: Patience, shown_out: CancellationToken) -> Place {
         loop {
             let freed = self.freed.notified();
-            let next = match self.try_enter() {
+            let next = match self.try_enter(patience, &shown_out) {
                 Ok(place) => return place,
                 Err(next) => next,
             };
@@ -92,21 +98,25 @@ impl Admission {
     }
 
     /// A place, or when to look again.
-    fn try_enter(self: &Arc<Self>) -> Result<Place, Instant> {
+    fn try_enter(
+        self: &Arc<Self>,
+        patience: Patience,
+        shown_out: &CancellationToken,
+    ) -> Result<Place, Instant> {
         let now = Instant::now();
         let mut places = self.places.lock();
         if places.taken.len() >= places.max {
-            let (patience, id) = *places.order.first().expect("as many as there are places, at least one");
-            if patience > now {
-                return Err(patience);
+            let (until, id) = *places.order.first().expect("as many as there are places, at least one");
+            if until > now {
+                return Err(until);
             }
-            if let Some(shown_out) = places.remove(id) {
-                shown_out.cancel();
+            if let Some(other) = places.remove(id) {
+                other.cancel();
             }
         }
         places.last_id += 1;
-        let (id, shown_out) = (places.last_id, CancellationToken::new());
-        places.insert(id, now + Patience::Silent.time(), shown_out.clone());
+        let (id, shown_out) = (places.last_id, shown_out.clone());
+        places.insert(id, now + patience.time(), shown_out.clone());
         let room_left = places.taken.len() < places.max;
         drop(places);
         if room_left {
@@ -184,6 +194,19 @@ mod tests {
         assert!(!device.shown_out().is_cancelled());
         admission.enter().await;
         assert!(device.shown_out().is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gave_its_place_back_comes_in_again_with_the_patience_it_had_earned() {
+        let admission = Admission::new(1);
+        let place = admission.enter().await;
+        let shown_out = place.shown_out();
+        drop(place);
+        let _again = admission.enter_as(Patience::Login, shown_out.clone()).await;
+        let began = Instant::now();
+        let _newcomer = admission.enter().await;
+        assert_eq!(began.elapsed(), Patience::Login.time());
+        assert!(shown_out.is_cancelled(), "told by what it was told of the first place");
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, warn};
 
+use super::admission::{Patience, Place};
 use super::counts::{ConnectOutcome, Counted};
 use super::ending::{Chain, SessionError, Stage};
 use super::guard::Prover;
@@ -13,7 +14,7 @@ use super::session::{DeviceLeg, Trip, spread};
 use crate::instances::{Busy, ConnectPermit, Instance};
 use crate::model::{DeviceId, InstanceName, Pool};
 use crate::net::connect::{ConnectError, Leg, connect};
-use crate::net::records::next_record;
+use crate::net::records::next_bytes;
 use crate::net::relay::Side;
 use crate::net::traffic::Traffic;
 use crate::route::Why;
@@ -52,7 +53,12 @@ impl Trip {
     /// Tries and waits in turn, for at most `hold` and one more try.
     async fn seek(&mut self, id: DeviceId) -> Result<(Arc<Instance>, Leg), SessionError> {
         let hold_ends = Instant::now() + self.settings.hold;
+        let over = |_| SessionError::HoldOver;
         loop {
+            if self.place.is_none() {
+                let place = timeout_at(hold_ends, self.come_in()).await.map_err(over)?;
+                self.let_in(place);
+            }
             let wait_for = match self.try_all(id).await {
                 Tried::Connected(instance, leg) => return Ok((instance, leg)),
                 Tried::Busy(instance) => Some(instance),
@@ -60,7 +66,8 @@ impl Trip {
             };
             self.hold()?;
             let waiting = timeout_at(hold_ends, self.wait(id, wait_for.as_deref()));
-            let Some(permit) = waiting.await.map_err(|_| SessionError::HoldOver)? else { continue };
+            let Some((permit, place)) = waiting.await.map_err(over)? else { continue };
+            self.let_in(place);
             let instance = wait_for.expect("a permit is for somebody");
             let until = Instant::now() + self.settings.connect_total;
             if let Some(leg) = self.try_one(&instance, permit, until).await {
@@ -70,25 +77,34 @@ impl Trip {
     }
 
     /// Waits until it is this device's turn at an instance, or until somebody may be up.
-    async fn wait(&self, id: DeviceId, instance: Option<&Instance>) -> Option<ConnectPermit> {
+    async fn wait(&self, id: DeviceId, instance: Option<&Instance>) -> Option<(ConnectPermit, Place)> {
         let instances = &self.plane.parts.instances;
         if let Some(instance) = instance {
-            return instances.turn(&instance.name).await.ok();
+            return instances.turn(&instance.name, self.come_in()).await.ok();
         }
         instances.somebody(&Pool::mps()).await;
         sleep(COME_BACK / 10 + spread(id, COME_BACK)).await;
         None
     }
 
-    /// The device is held from now on: among those held, no longer among those not yet looked at.
+    /// The device is held from now on: among those held, not among those on their way to proof.
     fn hold(&mut self) -> Result<(), SessionError> {
-        if self.held.is_none() {
-            let room = Arc::clone(&self.plane.held).try_acquire_owned();
-            let room = room.map_err(|_| SessionError::HoldFull)?;
-            self.held = Some((room, Counted::by(&self.plane.parts.metrics.devices_held)));
-            self.place = None;
-        }
+        let room = Arc::clone(&self.plane.held).try_acquire_owned();
+        let room = room.map_err(|_| SessionError::HoldFull)?;
+        self.held = Some((room, Counted::by(&self.plane.parts.metrics.devices_held)));
+        self.place = None;
         Ok(())
+    }
+
+    /// A place again, among those on their way to proof.
+    async fn come_in(&self) -> Place {
+        self.plane.admission.enter_as(Patience::Login, self.shown_out.clone()).await
+    }
+
+    /// The device is held no longer.
+    fn let_in(&mut self, place: Place) {
+        self.place = Some(place);
+        self.held = None;
     }
 
     /// Goes through the candidates once, best first.
@@ -163,7 +179,7 @@ fn log_failure(instance: &InstanceName, error: &ConnectError, known: bool) {
 /// Hears what the device says while it waits: ready when it leaves, or says what it must not.
 async fn hear(device: &mut DeviceLeg, prover: &mut Prover, traffic: &Traffic) -> SessionError {
     while prover.wants_device() {
-        match next_record(device.as_mut()).await {
+        match next_bytes(device.as_mut(), prover.room()).await {
             Ok(Some(bytes)) => {
                 traffic.heard_device(bytes.len());
                 if let Err(refusal) = prover.device_bytes(&bytes) {

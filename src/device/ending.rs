@@ -171,6 +171,7 @@ fn guard(refusal: Refusal) -> Reason {
         | Refusal::Oversized
         | Refusal::SecondIdentity
         | Refusal::Service
+        | Refusal::TooMuchBeforeProof
         | Refusal::UnexpectedFromDevice => Reason::DeviceRefused,
     }
 }

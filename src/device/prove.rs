@@ -20,7 +20,7 @@ use super::session::{DeviceLeg, Trip};
 use crate::directory::Claimed;
 use crate::model::DeviceId;
 use crate::net::connect::Leg;
-use crate::net::records::{next_record, write_record};
+use crate::net::records::{next_bytes, next_record, write_record};
 use crate::net::relay::{Side, Watch as _};
 use crate::sessions::{CloseReason, Listed, Session};
 
@@ -89,7 +89,7 @@ impl Trip {
             }
             let overdue = sleep_until(turn.until.min(ends));
             tokio::select! {
-                heard = next_record(device.as_mut()), if prover.wants_device() => {
+                heard = next_bytes(device.as_mut(), prover.room()), if prover.wants_device() => {
                     let bytes = said(Side::Device, heard)?;
                     self.traffic.heard_device(bytes.len());
                     prover.device_bytes(&bytes).map_err(SessionError::Guard)?;
@@ -182,7 +182,7 @@ impl Trip {
         }
         self.plane.counts.accepts.of(Stage::Proven).increment(1);
         self.plane.backoff.lock().proved(source, id, Instant::now());
-        (self.place, self.held) = (None, None);
+        self.place = None;
         self.stage = Stage::Proven;
         Listing { listed, plane: Arc::clone(&self.plane), _counted: counted }
     }

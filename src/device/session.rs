@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -36,11 +37,11 @@ pub(super) type DeviceLeg = Box<ServerStream<Rewind<TcpStream>>>;
 /// may be dropped at any point: when it has to make room for another, or when its turn to leave comes.
 pub(super) async fn session(plane: Arc<Plane>, accepted: Accepted, place: Place) {
     let Accepted { tcp, peer, room } = accepted;
-    let shown_out = place.shown_out();
     let drain = plane.parts.drain.clone();
     let leave = drain.turn(xxh3_64(peer.to_string().as_bytes()));
     // In a box: the relay's task, of which there are as many as devices, carries it along.
     let mut trip = Box::new(Trip::new(plane, peer, room, place));
+    let shown_out = trip.shown_out.clone();
     let ended = tokio::select! {
             arrived = Box::pin(trip.travel(tcp)) => match arrived {
                 Ok(Arrived { device, instance, proven, follower }) => {
@@ -75,9 +76,11 @@ pub(super) struct Trip {
     pub device: Option<DeviceId>,
     pub instance: Option<InstanceName>,
     pub traffic: Arc<Traffic>,
-    /// Its place among those not proven; given back at proof, or when it is held.
+    /// Its place among those on their way to proof; given back at proof, and while it is held.
     pub place: Option<Place>,
-    /// Its place among those held, kept until proof.
+    /// Cancelled when it has to make room for another, whichever place it has then.
+    pub shown_out: CancellationToken,
+    /// Its place among those held, while it is.
     pub held: Option<(OwnedSemaphorePermit, Counted)>,
     began: Instant,
     room: Option<OwnedSemaphorePermit>,
@@ -94,6 +97,7 @@ impl Trip {
             device: None,
             instance: None,
             traffic: Arc::new(Traffic::begin()),
+            shown_out: place.shown_out(),
             place: Some(place),
             held: None,
             began: Instant::now(),

@@ -67,19 +67,21 @@ impl Gate {
         Ok(ConnectPermit(place))
     }
 
-    /// A permit as soon as it is one's turn; `Err` if the instance is to be avoided by then. Safe
-    /// to cancel: the place in line is lost.
-    pub async fn turn(&self) -> Result<ConnectPermit, Busy> {
+    /// A permit as soon as it is one's turn, with what came of `prepare`: what the first in line does
+    /// before anything is spent on it. `Err` if the instance is to be avoided by then. Safe to cancel:
+    /// the place in line is lost.
+    pub async fn turn<T>(&self, prepare: impl Future<Output = T>) -> Result<(ConnectPermit, T), Busy> {
         let _waiting = InLine::enter(&self.in_line);
         let _first = self.line.lock().await;
         if self.avoided_until().is_some() {
             return Err(Busy::Avoided);
         }
+        let prepared = prepare.await;
         let place = Arc::clone(&self.in_flight).acquire_owned().await.expect("never closed");
         while let Err(due) = self.pace() {
             sleep_until(due).await;
         }
-        if self.avoided_until().is_some() { Err(Busy::Avoided) } else { Ok(ConnectPermit(place)) }
+        if self.avoided_until().is_some() { Err(Busy::Avoided) } else { Ok((ConnectPermit(place), prepared)) }
     }
 
     /// Takes one of this second's connects, or says when there will be one. An even flow, of which a

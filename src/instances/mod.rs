@@ -152,11 +152,16 @@ impl Instances {
         self.gate(name).ok_or(Busy::Unknown)?.permit()
     }
 
-    /// A permit to connect to `name` as soon as its bounds allow, first come, first served. `Err`
-    /// when it turns out to be avoided or gone. Not bounded in time. Safe to cancel: the place in
-    /// line is lost.
-    pub async fn turn(&self, name: &InstanceName) -> Result<ConnectPermit, Busy> {
-        self.gate(name).ok_or(Busy::Unknown)?.turn().await
+    /// A permit to connect to `name` as soon as its bounds allow, first come, first served, and what
+    /// came of `prepare`, which is awaited when first in line, before anything is spent. `Err` when
+    /// `name` turns out to be avoided or gone. Not bounded in time. Safe to cancel: the place in line
+    /// is lost.
+    pub async fn turn<T>(
+        &self,
+        name: &InstanceName,
+        prepare: impl Future<Output = T>,
+    ) -> Result<(ConnectPermit, T), Busy> {
+        self.gate(name).ok_or(Busy::Unknown)?.turn(prepare).await
     }
 
     /// A connect to `name` failed: avoid it for some seconds.

@@ -75,7 +75,7 @@ async fn turns_come_in_order_and_nobody_overtakes_the_line() {
     for number in 0..20 {
         let (instances, tell) = (Arc::clone(&instances), tell.clone());
         tokio::spawn(async move {
-            let _permit = instances.turn(&name("a")).await.expect("a is well");
+            let _permit = instances.turn(&name("a"), async {}).await.expect("a is well");
             tell.send((number, Instant::now())).await.expect("the test listens");
         });
         tokio::task::yield_now().await;
@@ -102,7 +102,7 @@ async fn after_a_failed_connect_an_instance_is_avoided_for_a_while() {
     instances.connect_failed(&name("a"));
     assert!(instances.avoided(&name("a")) && !instances.avoided(&name("b")));
     assert_eq!(instances.connect_permit(&name("a")).unwrap_err(), Busy::Avoided);
-    assert_eq!(instances.turn(&name("a")).await.unwrap_err(), Busy::Avoided);
+    assert_eq!(instances.turn(&name("a"), async {}).await.unwrap_err(), Busy::Avoided);
     tokio::time::advance(Duration::from_secs(5) + SOON).await;
     assert!(instances.connect_permit(&name("a")).is_ok());
     instances.connect_failed(&name("a"));
@@ -117,7 +117,7 @@ async fn the_line_dissolves_when_its_instance_fails() {
     let waiting: Vec<_> = (0..10)
         .map(|_| {
             let instances = Arc::clone(&instances);
-            tokio::spawn(async move { instances.turn(&name("a")).await.map(drop) })
+            tokio::spawn(async move { instances.turn(&name("a"), async {}).await.map(drop) })
         })
         .collect();
     tokio::task::yield_now().await;

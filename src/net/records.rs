@@ -111,6 +111,20 @@ pub async fn next_record<T: Records>(stream: &mut T) -> io::Result<Option<Bytes>
     .await
 }
 
+/// The next bytes, at most `most` and 4 KiB; what else came with them stays in the stream. `None` at the
+/// end of the stream. Safe to cancel.
+pub async fn next_bytes<T: Records>(stream: &mut T, most: usize) -> io::Result<Option<Bytes>> {
+    poll_fn(|cx| {
+        let mut room = [0; 4096]; // on the stack: nothing is held while it waits
+        let most = most.min(room.len());
+        let mut buf = ReadBuf::new(&mut room[..most]);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf))?;
+        let bytes = buf.filled();
+        Poll::Ready(Ok((!bytes.is_empty()).then(|| Bytes::copy_from_slice(bytes))))
+    })
+    .await
+}
+
 /// Sends `bytes`, at most 16 KiB, as one record. Not safe to cancel: part of it may be sent.
 pub async fn write_record<T: AsyncWrite + Unpin>(stream: &mut T, bytes: &[u8]) -> io::Result<()> {
     stream.write_all(bytes).await?;

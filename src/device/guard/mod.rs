@@ -43,6 +43,9 @@ pub enum Refusal {
     /// The instance refused so many logins as a session may try.
     #[error("too many failed logins")]
     TooManyLoginFailures,
+    /// More than any login takes, without a proof.
+    #[error("too much said before proof")]
+    TooMuchBeforeProof,
     /// A message that no device sends at this point.
     #[error("unexpected message from the device")]
     UnexpectedFromDevice,
@@ -53,7 +56,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal, in the order of [`Refusal::index`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Disconnect,
         Self::InstanceDisconnect,
         Self::Malformed,
@@ -62,6 +65,7 @@ impl Refusal {
         Self::SecondIdentity,
         Self::Service,
         Self::TooManyLoginFailures,
+        Self::TooMuchBeforeProof,
         Self::UnexpectedFromDevice,
         Self::UnexpectedFromInstance,
     ];
@@ -82,6 +86,7 @@ impl Refusal {
             Self::SecondIdentity => "second-identity",
             Self::Service => "service",
             Self::TooManyLoginFailures => "too-many-login-failures",
+            Self::TooMuchBeforeProof => "too-much-before-proof",
             Self::UnexpectedFromDevice => "unexpected-from-device",
             Self::UnexpectedFromInstance => "unexpected-from-instance",
         }

@@ -8,7 +8,8 @@ use bytes::{Bytes, BytesMut};
 #[derive(Debug, Default)]
 pub(super) struct Parcels {
     bytes: BytesMut,
-    lengths: VecDeque<usize>,
+    /// 32 bits each, since a message may be as short as five bytes.
+    lengths: VecDeque<u32>,
 }
 
 impl Parcels {
@@ -19,18 +20,19 @@ impl Parcels {
 
     pub(super) fn push(&mut self, message: &[u8]) {
         self.bytes.extend_from_slice(message);
-        self.lengths.push_back(message.len());
+        let length = u32::try_from(message.len()).expect("the framer takes no message beyond 2 MiB");
+        self.lengths.push_back(length);
     }
 
     pub(super) fn pop(&mut self) -> Option<Bytes> {
-        let len = self.lengths.pop_front()?;
+        let len = self.lengths.pop_front()? as usize;
         Some(self.bytes.split_to(len).freeze())
     }
 
     /// Takes out the first message of type `kind`, past those before it.
     pub(super) fn take_first(&mut self, kind: u8) -> Option<Bytes> {
         let mut at = 0;
-        for (i, &len) in self.lengths.iter().enumerate() {
+        for (i, len) in self.lengths.iter().map(|len| *len as usize).enumerate() {
             if self.bytes.get(at) == Some(&kind) {
                 let mut tail = self.bytes.split_off(at);
                 let message = tail.split_to(len).freeze();

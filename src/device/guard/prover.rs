@@ -16,6 +16,10 @@ const MAX_NAME: usize = 64;
 /// So many bytes may wait in either direction before no more are read.
 const ROOM: usize = 4096;
 
+/// So many bytes may pass to the instance at once before proof: a login takes less than 300, a
+/// keep-alive 5. Else whoever cannot log in could have an instance read its messages for ever.
+const BUDGET: usize = 4096;
+
 /// Before proof: whole messages in, whole messages out, in order.
 ///
 /// The preamble itself is not fed: the session reads it first and passes it on.
@@ -35,6 +39,8 @@ pub struct Prover {
     /// The device's bytes can no longer be delimited: all of them wait.
     opaque: bool,
     to_instance: Parcels,
+    /// Bytes that came into `to_instance` so far.
+    passed: usize,
     /// Messages that follow the 52.
     waiting: Parcels,
     /// Bytes of the instance that are no whole message yet.
@@ -73,6 +79,7 @@ impl Prover {
             device: BytesMut::new(),
             opaque: false,
             to_instance: Parcels::default(),
+            passed: 0,
             waiting: Parcels::default(),
             instance: BytesMut::new(),
             failure_may_go_on: false,
@@ -82,12 +89,17 @@ impl Prover {
     }
 
     /// Whether the device may be read: false while 4 KiB wait (back-pressure).
-    ///
-    /// So at most that and what one call of [`Prover::device_bytes`] brought are ever held.
     pub fn wants_device(&self) -> bool {
-        self.refused.is_none()
-            && self.waiting.len() + self.device.len() < ROOM
-            && self.to_instance.len() < ROOM
+        self.room() > 0
+    }
+
+    /// How many bytes of the device there is room for. Who feeds no more than that has at most 4 KiB
+    /// held; who does has what was too much held as well.
+    pub fn room(&self) -> usize {
+        if self.refused.is_some() {
+            return 0;
+        }
+        ROOM.saturating_sub((self.waiting.len() + self.device.len()).max(self.to_instance.len()))
     }
 
     /// Whether the instance may be read: false while 4 KiB wait for the device.
@@ -197,18 +209,18 @@ impl Prover {
     fn device_message(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let Ok(Some((message, _))) = Message::parse(bytes) else { return Err(Refusal::Malformed) };
         match message {
-            Message::KeepaliveRequest { .. } => self.to_instance.push(bytes),
+            Message::KeepaliveRequest { .. } => self.pass(bytes)?,
             Message::ServiceRequest { service } => {
                 known_service(service)?;
                 match self.login {
-                    Login::Untried => self.to_instance.push(bytes),
+                    Login::Untried => self.pass(bytes)?,
                     Login::Ready | Login::Asked | Login::Failed | Login::Proven => self.waiting.push(bytes),
                 }
             }
             Message::UserauthRequest(request) => {
                 login_by_password(&request)?;
                 match self.login {
-                    Login::Untried | Login::Failed => self.log_in(bytes),
+                    Login::Untried | Login::Failed => self.log_in(bytes)?,
                     // Pipelined: it is the retry if the one under way fails.
                     Login::Ready | Login::Asked | Login::Proven => self.waiting.push(bytes),
                 }
@@ -218,9 +230,20 @@ impl Prover {
         Ok(())
     }
 
-    fn log_in(&mut self, request: &[u8]) {
-        self.to_instance.push(request);
+    fn log_in(&mut self, request: &[u8]) -> Result<(), Refusal> {
+        self.pass(request)?;
         self.login = Login::Ready;
+        Ok(())
+    }
+
+    /// Lets a message through at once, within the budget.
+    fn pass(&mut self, message: &[u8]) -> Result<(), Refusal> {
+        self.passed += message.len();
+        if self.passed > BUDGET {
+            return Err(Refusal::TooMuchBeforeProof);
+        }
+        self.to_instance.push(message);
+        Ok(())
     }
 
     fn judge_instance(&mut self) -> Result<(), Refusal> {
@@ -274,7 +297,7 @@ impl Prover {
             return Err(Refusal::TooManyLoginFailures);
         }
         if let Some(retry) = self.waiting.take_first(kind::USERAUTH_REQUEST) {
-            self.log_in(&retry);
+            self.log_in(&retry)?;
         }
         Ok(())
     }

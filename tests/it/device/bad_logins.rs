@@ -162,3 +162,20 @@ async fn write_all<T: tokio::io::AsyncWrite + Unpin>(stream: &mut T, bytes: &[u8
         write_record(stream, record).await.expect("taken, sooner or later");
     }
 }
+
+#[tokio::test]
+async fn whoever_only_keeps_alive_before_its_login_is_cut_off_and_the_mps_reads_little_of_it() {
+    let gateway = Gateway::start().await;
+    let mut raw = gateway.connect().await;
+    raw.greet(device(1)).await.expect("said");
+    within(raw.expect_message(&Message::ServiceAccept { service: AUTH_SERVICE })).await.expect("heard");
+    let many = Message::KeepaliveRequest { cookie: 1 }.to_bytes().repeat(3_000); // a record of 15,000 bytes
+    let flood = async { while raw.send(&many).await.is_ok() {} };
+    within(flood).await;
+    until("it was cut off", || gateway.ended("refused", "device") == 1.0).await;
+    assert_eq!(gateway.metric("guard_refusals_total{reason=\"too-much-before-proof\"}"), 1.0);
+    gateway.all_gone().await;
+    let heard: usize = gateway.mps[0].connections()[0].records.iter().sum();
+    assert!(heard <= 93 + 4096, "{heard} bytes reached the MPS");
+    gateway.still_serves(device(1)).await;
+}

@@ -291,3 +291,35 @@ async fn a_relayed_session_in_which_nobody_speaks_is_ended() {
     until("it was counted", || gateway.ended("silent", "device") == 1.0).await;
     gateway.all_gone().await;
 }
+
+/// So many connects a second to the one MPS, and so few at once that they do not matter.
+fn pace(gateway: &Gateway, connects_per_second: u32, weight: f64) {
+    let list = gateway.mps.iter().map(|mps| Instance { weight, ..instance(mps) }).collect();
+    let avoid = Duration::from_millis(300);
+    gateway.instances.replace(instances::Settings {
+        list,
+        avoid,
+        connects_in_flight: 64,
+        connects_per_second,
+    });
+}
+
+#[tokio::test]
+async fn preambles_alone_open_no_more_legs_than_there_are_places_before_proof() {
+    let gateway = Gateway::before(1, |settings| settings.max_preauth = 8).await;
+    pace(&gateway, 20, 1.0);
+    let mut silent = Vec::new();
+    for number in 0..40 {
+        let mut raw = gateway.connect().await;
+        raw.send(&preamble(device(1000 + number))).await.expect("said");
+        silent.push(raw);
+    }
+    until("as many as may have a leg", || gateway.mps[0].connections().len() >= 8).await;
+    tokio::time::sleep(Duration::from_secs(2)).await; // at 20 a second all 40 would have one
+    assert_eq!(gateway.mps[0].connections().len(), 8);
+    let held = gateway.metric("devices_held");
+    assert_eq!(gateway.metric("device_connections") - held, 8.0, "the others wait, {held} of them");
+    drop(silent);
+    gateway.all_gone().await;
+    gateway.still_serves(device(1)).await;
+}

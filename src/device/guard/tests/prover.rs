@@ -130,10 +130,53 @@ fn a_device_that_pipelines_too_much_is_not_read_until_proof() {
 #[test]
 fn an_instance_that_does_not_read_stops_the_device() {
     let mut prover = prover();
-    prover.device_bytes(&keepalive(1).repeat(820)).expect("they may pass");
-    assert!(!prover.wants_device());
-    assert_eq!(to_instance(&mut prover).len(), 820);
-    assert!(prover.wants_device());
+    prover.device_bytes(&keepalive(1).repeat(819)).expect("they may pass");
+    assert_eq!(prover.room(), 1, "4095 bytes wait");
+    prover.device_bytes(&keepalive(1)[..1]).expect("it waits");
+    assert!(prover.wants_device(), "the two kinds of waiting have room of their own");
+    assert_eq!(to_instance(&mut prover).len(), 819);
+    assert_eq!(prover.room(), 4095);
+}
+
+#[test]
+fn before_proof_a_device_may_say_what_a_login_takes_and_not_for_ever() {
+    for message in [keepalive(1), service(AUTH_SERVICE)] {
+        let mut prover = prover();
+        let mut passed = 0;
+        let refusal = loop {
+            if let Err(refusal) = prover.device_bytes(&message) {
+                break refusal;
+            }
+            passed += to_instance(&mut prover).concat().len();
+            assert!(passed <= 4096, "{passed} bytes passed");
+        };
+        assert_eq!(refusal, Refusal::TooMuchBeforeProof);
+        assert!(passed > 4000, "{passed}");
+    }
+    let mut prover = prover();
+    for _ in 0..2 {
+        prover.device_bytes(&[login(), keepalive(1).repeat(40).into()].concat()).expect("an honest login");
+        to_instance(&mut prover);
+        prover.instance_bytes(&failure(true)).expect("a failure");
+    }
+    prover.device_bytes(&login()).expect("the third try");
+    to_instance(&mut prover);
+    prover.instance_bytes(&success()).expect("proof");
+    assert!(prover.proven());
+}
+
+#[test]
+fn who_feeds_no_more_than_there_is_room_for_has_4_kib_held() {
+    let mut prover = asked();
+    let mut held = 0;
+    let stream = service(PFWD_SERVICE).repeat(1000);
+    let mut rest = &stream[..];
+    while prover.wants_device() {
+        let (now, later) = rest.split_at(prover.room().min(rest.len()));
+        prover.device_bytes(now).expect("it waits");
+        (held, rest) = (held + now.len(), later);
+    }
+    assert_eq!(held, 4096);
 }
 
 #[test]
