@@ -9,18 +9,14 @@ use std::sync::Arc;
 use aws_lc_rs::{constant_time, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{
-    Resumption, UnbufferedClientConnection, WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor,
-};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{Resumption, UnbufferedClientConnection, WebPkiServerVerifier};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, ClientConfig, OtherError, RootCertStore};
 
 use super::identity::provider;
+use super::verifier::{Judge, Shown, Verifier};
 
 /// Instances whose tickets are kept at once; each is worth up to 8 tickets of TLS 1.3.
 const RESUMABLE: usize = 256;
@@ -135,14 +131,14 @@ impl InstanceTls {
         let provider = Arc::new(provider());
         let algorithms = provider.signature_verification_algorithms;
         let verifier: Arc<dyn ServerCertVerifier> = match verify {
-            Verify::Ca(roots) => Arc::new(Verifier { accept: Accept::Chain(store(roots)?), algorithms }),
+            Verify::Ca(roots) => Arc::new(Verifier::new(Accept::Chain(store(roots)?), algorithms)),
             Verify::Full(roots) => {
                 WebPkiServerVerifier::builder_with_provider(Arc::new(store(roots)?), Arc::clone(&provider))
                     .build()
                     .map_err(|error| rustls::Error::General(error.to_string()))?
             }
-            Verify::None => Arc::new(Verifier { accept: Accept::Any, algorithms }),
-            Verify::Pin(pins) => Arc::new(Verifier { accept: Accept::Pins(pins.clone()), algorithms }),
+            Verify::None => Arc::new(Verifier::new(Accept::Any, algorithms)),
+            Verify::Pin(pins) => Arc::new(Verifier::new(Accept::Pins(pins.clone()), algorithms)),
         };
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -173,13 +169,6 @@ fn store(roots: &[CertificateDer<'static>]) -> Result<RootCertStore, rustls::Err
     Ok(store)
 }
 
-/// Decides by [`Accept`]; the signatures of the handshake are verified in every case.
-#[derive(Debug)]
-struct Verifier {
-    accept: Accept,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
 #[derive(Debug)]
 enum Accept {
     Any,
@@ -192,55 +181,21 @@ enum Accept {
 #[error("the instance shows {0}, which is not pinned")]
 struct NotPinned(Pin);
 
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        match &self.accept {
-            Accept::Any => {}
-            Accept::Chain(roots) => {
-                let leaf = ParsedCertificate::try_from(end_entity)?;
-                let algorithms = self.algorithms.all;
-                verify_server_cert_signed_by_trust_anchor(&leaf, roots, intermediates, now, algorithms)?;
-            }
-            Accept::Pins(pins) => {
-                let shown = Pin::of(end_entity)?;
+impl Judge for Accept {
+    fn judge(&self, shown: Shown<'_>) -> Result<(), rustls::Error> {
+        match self {
+            Self::Any => Ok(()),
+            Self::Chain(roots) => shown.chains_to(roots),
+            Self::Pins(pins) => {
+                let shown = Pin::of(shown.leaf)?;
                 // Every pin is compared, whichever matches.
                 let matches = |pin: &Pin| shown.iter().fold(false, |found, one| found | one.is(pin));
-                if !pins.iter().fold(false, |found, pin| found | matches(pin)) {
-                    let error = OtherError(Arc::new(NotPinned(shown[0])));
-                    return Err(CertificateError::Other(error).into());
+                if pins.iter().fold(false, |found, pin| found | matches(pin)) {
+                    return Ok(());
                 }
+                Err(CertificateError::Other(OtherError(Arc::new(NotPinned(shown[0])))).into())
             }
         }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
     }
 }
 
@@ -248,7 +203,7 @@ impl ServerCertVerifier for Verifier {
 #[cfg(test)]
 pub(super) fn trusting_verifier() -> Arc<dyn ServerCertVerifier> {
     let algorithms = provider().signature_verification_algorithms;
-    Arc::new(Verifier { accept: Accept::Any, algorithms })
+    Arc::new(Verifier::new(Accept::Any, algorithms))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod server_tls;
 pub mod socket;
 pub mod tls_stream;
 pub mod traffic;
+pub mod verifier;
 
 #[cfg(test)]
 mod fixtures;

@@ -3,21 +3,16 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, NamedGroup, RootCertStore, SignatureScheme,
-    SupportedProtocolVersion,
-};
+use rustls::client::Resumption;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{CertificateError, ClientConfig, NamedGroup, RootCertStore, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::net::verifier::{Judge, Shown, Verifier};
 
 /// Whom a device trusts.
 #[derive(Clone, Debug)]
@@ -89,18 +84,18 @@ impl DeviceTls {
             provider.kx_groups.retain(|group| groups.contains(&group.name()));
         }
         let algorithms = provider.signature_verification_algorithms;
-        let roots = match &settings.trust {
-            Trust::Anything => None,
+        let trusted = match &settings.trust {
+            Trust::Anything => Trusted::Anything,
             Trust::Root { root, common_name } => {
-                let mut store = RootCertStore::empty();
-                store.add(root.clone())?;
-                Some((store, common_name.clone()))
+                let mut roots = RootCertStore::empty();
+                roots.add(root.clone())?;
+                Trusted::Root { roots, common_name: common_name.clone() }
             }
         };
         let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&settings.versions.list())?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier { roots, algorithms }))
+            .with_custom_certificate_verifier(Arc::new(Verifier::new(trusted, algorithms)))
             .with_no_client_auth();
         config.enable_sni = false; // AMT sends none
         if !settings.resume {
@@ -124,53 +119,22 @@ impl DeviceTls {
     }
 }
 
-#[derive(Debug)]
-struct Verifier {
-    roots: Option<(RootCertStore, Option<String>)>,
-    algorithms: WebPkiSupportedAlgorithms,
+impl Judge for Trusted {
+    fn judge(&self, shown: Shown<'_>) -> Result<(), rustls::Error> {
+        let Self::Root { roots, common_name } = self else { return Ok(()) };
+        shown.chains_to(roots)?;
+        if common_name.as_ref().is_some_and(|wanted| !is_called(shown.leaf, wanted)) {
+            return Err(CertificateError::NotValidForName.into());
+        }
+        Ok(())
+    }
 }
 
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if let Some((roots, common_name)) = &self.roots {
-            let leaf = ParsedCertificate::try_from(end_entity)?;
-            let algorithms = self.algorithms.all;
-            verify_server_cert_signed_by_trust_anchor(&leaf, roots, intermediates, now, algorithms)?;
-            if common_name.as_ref().is_some_and(|wanted| !is_called(end_entity, wanted)) {
-                return Err(CertificateError::NotValidForName.into());
-            }
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+/// [`Trust`], ready to judge.
+#[derive(Debug)]
+enum Trusted {
+    Anything,
+    Root { roots: RootCertStore, common_name: Option<String> },
 }
 
 /// Firmware looks at the common name, whatever alternative names there are.
