@@ -96,9 +96,9 @@ fn shown(certificate: &Certificate) -> String {
         Ok(identity) => {
             let left = identity.not_after.duration_since(SystemTime::now()).unwrap_or_default();
             format!(
-                "CN {}, {:?} {} bits, chain of {}, expires in {} days",
+                "CN {}, {} {} bits, chain of {}, expires in {} days",
                 identity.common_name.as_deref().unwrap_or("(none)"),
-                identity.leaf_key,
+                identity.leaf_key.name(),
                 identity.key_bits,
                 identity.chain.len(),
                 left.as_secs() / 86_400

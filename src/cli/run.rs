@@ -23,7 +23,8 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
         Err(code) => return code,
     };
     telemetry::init_log(settings.log.format.unwrap_or_else(Format::of_stderr), &settings.log.filter);
-    info!(version = build::VERSION, commit = build::COMMIT, config = ?given.file, "mps-gateway starts");
+    let config = given.file.as_ref().map(|file| file.display().to_string());
+    info!(version = build::VERSION, commit = build::COMMIT, config, "mps-gateway starts");
     for warning in &warnings {
         warn!("{warning}");
     }

@@ -16,7 +16,6 @@ use crate::model::Secret;
 use crate::net::identity::Identity;
 use crate::net::instance_tls::Pin;
 use crate::sim::pki::{Authority, Keys};
-use crate::wire::client_hello::LeafKey;
 
 /// What to do about certificates.
 #[derive(Debug, Subcommand)]
@@ -115,10 +114,7 @@ fn write(files: &Files, identity: &Identity, leaf: &str, key: &Secret, root: &st
     let key = files.write(&NewFile::secret("cira.key", key))?;
     let leaf = files.write(&NewFile::public("cira.crt", leaf))?;
     let root = files.write(&NewFile::public("root.crt", root))?;
-    let kind = match identity.leaf_key {
-        LeafKey::EcdsaP256 | LeafKey::EcdsaP384 | LeafKey::EcdsaP521 => "ECDSA",
-        LeafKey::Rsa => "RSA",
-    };
+    let kind = identity.leaf_key.name();
     let (leaf, key, root) = (leaf.display(), key.display(), root.display());
     let [spki, certificate] = pins;
     Ok(format!(

@@ -31,6 +31,18 @@ pub enum LeafKey {
     Rsa,
 }
 
+impl LeafKey {
+    /// What people call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EcdsaP256 => "ECDSA P-256",
+            Self::EcdsaP384 => "ECDSA P-384",
+            Self::EcdsaP521 => "ECDSA P-521",
+            Self::Rsa => "RSA",
+        }
+    }
+}
+
 /// Highest version a hello offers. Closed set: a metric label.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Version {
