@@ -17,7 +17,7 @@ use super::contested::WINDOW;
 use super::ending::{SessionError, Stage};
 use super::session::{DeviceLeg, Trip};
 use super::settings::LegacyTls;
-use crate::directory::{Answer, Freshness};
+use crate::directory::{Answer, Freshness, Standing};
 use crate::model::DeviceId;
 use crate::net::head::read_head;
 use crate::net::relay::{Side, close};
@@ -144,7 +144,7 @@ impl Trip {
             Some(there) => there.source != source && there.traffic.device_silence() < WINDOW,
             None => {
                 let owner = self.plane.parts.keeper.owner(device, Freshness::Cached).await;
-                matches!(owner, Answer::Owned { .. })
+                matches!(owner, Answer::Owned { standing: Standing::Live, .. })
             }
         }
     }

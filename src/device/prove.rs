@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::warn;
 
 use super::Plane;
@@ -53,7 +53,12 @@ impl Trip {
         mut prover: Prover,
     ) -> Result<Proven, SessionError> {
         self.write(Side::Instance, instance, &preamble.bytes).await?;
-        let proven = self.converse(device, instance, &mut prover).await;
+        // Keep-alives renew the device's turn; nobody keeps a login going for ever with them, nor by
+        // taking its time to read.
+        let (silence, answer) = (self.settings.proof_device_silence, self.settings.proof_timeout);
+        let ends = Instant::now() + answer + silence * self.settings.max_login_failures;
+        let conversation = self.converse(device, instance, &mut prover, ends);
+        let proven = timeout_at(ends, conversation).await.unwrap_or(Err(SessionError::Slow));
         let failures = prover.login_failures();
         if failures > 0 {
             self.plane.parts.metrics.login_failures.increment(failures.into());
@@ -62,7 +67,7 @@ impl Trip {
         }
         if let Err(SessionError::Guard(_)) = proven {
             // The instance's last word, such as that the login failed, is the device's to hear, if it can.
-            let _ = self.pass_to_device(device, &mut prover).await;
+            let _ = timeout(self.settings.grace, self.pass_to_device(device, &mut prover)).await;
         }
         proven.map(|()| prover.finish())
     }
@@ -72,13 +77,13 @@ impl Trip {
         device: &mut DeviceLeg,
         instance: &mut Leg,
         prover: &mut Prover,
+        ends: Instant,
     ) -> Result<(), SessionError> {
         let (silence, answer) = (self.settings.proof_device_silence, self.settings.proof_timeout);
-        // Keep-alives renew the device's turn; nobody keeps a login going for ever with them.
-        let ends = Instant::now() + answer + silence * self.settings.max_login_failures;
         let mut turn = Turn { whose: Side::Device, until: Instant::now() + silence };
         loop {
-            if self.pass_to_device(device, prover).await? {
+            // Answers to keep-alives are none to a login: the instance keeps the time it has for that.
+            if self.pass_to_device(device, prover).await? && !prover.asked() {
                 turn = Turn { whose: Side::Device, until: Instant::now() + silence };
             }
             if prover.proven() {
@@ -151,23 +156,35 @@ impl Trip {
         instance: &mut Leg,
         mut proof: Proven,
     ) -> Result<(Listing, Follower), SessionError> {
-        let listing = self.list();
-        // However the directory is, the device is not kept waiting; what was not settled is later.
-        let claim = self.plane.parts.keeper.claim(&listing.listed.session);
-        match timeout(self.settings.claim_wait, claim).await {
-            Ok(Claimed::Superseded(_)) => return Err(SessionError::Told(CloseReason::Superseded)),
-            Ok(Claimed::Granted(_) | Claimed::Pending) | Err(_) => {}
-        }
-        self.write(Side::Device, device, &proof.to_device).await?;
-        for message in std::mem::take(&mut proof.to_instance) {
-            proof.follower.device_bytes(&message).map_err(SessionError::Guard)?;
-            self.write(Side::Instance, instance, &message).await?;
+        let listing = self.list()?;
+        let session = Arc::clone(&listing.listed.session);
+        let passing = async {
+            // However the directory is, the device is not kept waiting; what was not settled is later.
+            let claim = self.plane.parts.keeper.claim(&session);
+            match timeout(self.settings.claim_wait, claim).await {
+                Ok(Claimed::Superseded(_)) => return Err(SessionError::Told(CloseReason::Superseded)),
+                Ok(Claimed::Granted(_) | Claimed::Pending) | Err(_) => {}
+            }
+            self.write(Side::Device, device, &proof.to_device).await?;
+            for message in std::mem::take(&mut proof.to_instance) {
+                proof.follower.device_bytes(&message).map_err(SessionError::Guard)?;
+                self.write(Side::Instance, instance, &message).await?;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            passed = passing => passed?,
+            reason = session.closed() => return Err(SessionError::Told(reason)),
         }
         Ok((listing, proof.follower))
     }
 
     /// Lists this session; an older one of the device here is thereby displaced.
-    fn list(&mut self) -> Listing {
+    fn list(&mut self) -> Result<Listing, SessionError> {
+        self.place = None; // from here on nobody can show it out: who displaces another, stays
+        if self.shown_out.is_cancelled() {
+            return Err(SessionError::ShownOut);
+        }
         let (parts, source) = (&self.plane.parts, self.source.ip());
         let id = self.device.expect("only who said its name is proven");
         let instance = self.instance.clone().expect("only an instance proves");
@@ -182,9 +199,8 @@ impl Trip {
         }
         self.plane.counts.accepts.of(Stage::Proven).increment(1);
         self.plane.backoff.lock().proved(source, id, Instant::now());
-        self.place = None;
         self.stage = Stage::Proven;
-        Listing { listed, plane: Arc::clone(&self.plane), _counted: counted }
+        Ok(Listing { listed, plane: Arc::clone(&self.plane), _counted: counted })
     }
 }
 

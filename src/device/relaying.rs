@@ -6,7 +6,7 @@ use super::Plane;
 use super::ending::SessionError;
 use super::guard::{Follower, Refusal};
 use super::prove::Listing;
-use super::session::{DeviceLeg, Trip, ticket};
+use super::session::{DeviceLeg, Legs, Trip, ticket};
 use crate::model::DeviceId;
 use crate::net::connect::Leg;
 use crate::net::relay::{self, Limits, Watch, relay};
@@ -34,14 +34,15 @@ pub(super) async fn relaying(
     };
     let ended = relay(&mut device, &mut instance, &mut watch, &trip.traffic, &limits, stop).await;
     if let relay::Ended::Stopped(CloseReason::Superseded) = ended {
-        let newer = plane.parts.sessions.get(session.device).filter(|newer| newer.id != session.id);
-        if newer.is_none() {
-            plane.taken_over(session.device, session, None); // by one at another replica
+        // Still in the table: nobody here took its place, so one at another replica did. (One here has
+        // been counted, and may be gone already.)
+        if plane.parts.sessions.get(session.device).is_some_and(|there| there.id == session.id) {
+            plane.taken_over(session.device, session, None);
         }
     }
     drop(listing); // the claim first: closing may take its time
     trip.ended(&SessionError::from(ended));
-    trip.close(device, Some(instance));
+    trip.close(Legs { device: Some(device), instance: Some(instance) });
 }
 
 /// The follower, and who hears that it stepped aside: once a session.

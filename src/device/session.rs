@@ -42,26 +42,30 @@ pub(super) async fn session(plane: Arc<Plane>, accepted: Accepted, place: Place)
     // In a box: the relay's task, of which there are as many as devices, carries it along.
     let mut trip = Box::new(Trip::new(plane, peer, room, place));
     let shown_out = trip.shown_out.clone();
+    let mut legs = Legs::default();
     let ended = tokio::select! {
-            arrived = Box::pin(trip.travel(tcp)) => match arrived {
-                Ok(Arrived { device, instance, proven, follower }) => {
-    drain.spawn(super::relaying::relaying(trip, device, instance, proven, follower));
-                    return;
-                }
-                Err(error) => error,
-            },
-            () = shown_out.cancelled() => SessionError::ShownOut,
-            () = leave => SessionError::Told(CloseReason::Draining),
-        };
+        arrived = Box::pin(trip.travel(tcp, &mut legs)) => match arrived {
+            Ok((listing, follower)) => {
+                let device = legs.device.expect("nobody is proven without a device's leg");
+                let instance = legs.instance.expect("nobody is proven without an instance's leg");
+                drain.spawn(super::relaying::relaying(trip, device, instance, listing, follower));
+                return;
+            }
+            Err(error) => error,
+        },
+        () = shown_out.cancelled() => SessionError::ShownOut,
+        () = leave => SessionError::Told(CloseReason::Draining),
+    };
     trip.ended(&ended);
+    trip.close(legs);
 }
 
-/// A trip that came as far as the relay.
-pub(super) struct Arrived {
-    device: DeviceLeg,
-    instance: Leg,
-    proven: super::prove::Listing,
-    follower: super::guard::Follower,
+/// The connections of a trip, as far as it came: kept beside it, so that however it ends both are
+/// closed fully.
+#[derive(Default)]
+pub(super) struct Legs {
+    pub device: Option<DeviceLeg>,
+    pub instance: Option<Leg>,
 }
 
 /// What is known of one session and what it holds.
@@ -108,39 +112,26 @@ impl Trip {
     }
 
     /// Every arrow of the architecture is a line here, up to the relay.
-    async fn travel(&mut self, tcp: TcpStream) -> Result<Arrived, SessionError> {
+    async fn travel(
+        &mut self,
+        tcp: TcpStream,
+        legs: &mut Legs,
+    ) -> Result<(super::prove::Listing, super::guard::Follower), SessionError> {
         let tcp = self.proxy_header(tcp).await?; // greet: who is behind the balancer
         let tcp = self.hello(tcp).await?; // greet, wire: can rustls serve it
-        let mut device = self.handshake(tcp).await?; // greet, net
-        let mut instance = None;
-        match self.log_in(&mut device, &mut instance).await {
-            Ok((proven, follower)) => {
-                let instance = instance.expect("nobody is proven without an instance");
-                Ok(Arrived { device, instance, proven, follower })
-            }
-            Err(error) => {
-                self.close(device, instance);
-                Err(error)
-            }
-        }
-    }
-
-    /// The part in TLS, after which both legs are closed if it fails.
-    async fn log_in(
-        &mut self,
-        device: &mut DeviceLeg,
-        instance: &mut Option<Leg>,
-    ) -> Result<(super::prove::Listing, super::guard::Follower), SessionError> {
+        let device = legs.device.insert(self.handshake(tcp).await?); // greet, net
         let preamble = self.preamble(device).await?; // greet, wire: who it says it is
         self.admit(preamble.device).await?; // contested, backoff: whether it may try
         let mut prover = super::guard::Prover::new(self.settings.guard, self.settings.max_login_failures);
-        let instance = instance.insert(self.connect(preamble.device, device, &mut prover).await?); // dial: route, net
+        let instance = self.connect(preamble.device, device, &mut prover).await?; // dial: route, net
+        let instance = legs.instance.insert(instance);
         let proof = self.prove(device, instance, preamble, prover).await?; // prove, guard: until byte 52
         self.claim_and_pass(device, instance, proof).await // directory: who owns it now
     }
 
     /// Closes both legs fully in a task of its own; the room is free when that is done.
-    pub fn close(&mut self, device: DeviceLeg, instance: Option<Leg>) {
+    pub fn close(&mut self, legs: Legs) {
+        let Legs { device: Some(device), instance } = legs else { return };
         let (grace, room) = (self.settings.grace, self.room.take());
         self.plane.parts.drain.spawn(async move {
             match instance {

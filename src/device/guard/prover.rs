@@ -16,7 +16,7 @@ const MAX_NAME: usize = 64;
 /// So many bytes may wait in either direction before no more are read.
 const ROOM: usize = 4096;
 
-/// So many bytes may pass to the instance at once before proof: a login takes less than 300, a
+/// So many bytes besides logins may pass to the instance before proof: a service request takes 23, a
 /// keep-alive 5. Else whoever cannot log in could have an instance read its messages for ever.
 const BUDGET: usize = 4096;
 
@@ -39,7 +39,7 @@ pub struct Prover {
     /// The device's bytes can no longer be delimited: all of them wait.
     opaque: bool,
     to_instance: Parcels,
-    /// Bytes that came into `to_instance` so far.
+    /// Bytes that came into `to_instance` so far, logins left out.
     passed: usize,
     /// Messages that follow the 52.
     waiting: Parcels,
@@ -148,6 +148,11 @@ impl Prover {
         self.login == Login::Proven
     }
 
+    /// Whether the instance was asked to judge a login and has not answered.
+    pub fn asked(&self) -> bool {
+        self.login == Login::Asked
+    }
+
     /// How many logins failed so far.
     pub fn login_failures(&self) -> u32 {
         self.login_failures
@@ -220,7 +225,7 @@ impl Prover {
             Message::UserauthRequest(request) => {
                 login_by_password(&request)?;
                 match self.login {
-                    Login::Untried | Login::Failed => self.log_in(bytes)?,
+                    Login::Untried | Login::Failed => self.log_in(bytes),
                     // Pipelined: it is the retry if the one under way fails.
                     Login::Ready | Login::Asked | Login::Proven => self.waiting.push(bytes),
                 }
@@ -230,10 +235,9 @@ impl Prover {
         Ok(())
     }
 
-    fn log_in(&mut self, request: &[u8]) -> Result<(), Refusal> {
-        self.pass(request)?;
+    fn log_in(&mut self, request: &[u8]) {
+        self.to_instance.push(request); // these have a bound of their own
         self.login = Login::Ready;
-        Ok(())
     }
 
     /// Lets a message through at once, within the budget.
@@ -297,7 +301,7 @@ impl Prover {
             return Err(Refusal::TooManyLoginFailures);
         }
         if let Some(retry) = self.waiting.take_first(kind::USERAUTH_REQUEST) {
-            self.log_in(&retry)?;
+            self.log_in(&retry);
         }
         Ok(())
     }

@@ -3,16 +3,21 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
 use mps_gateway::device::Network;
 use mps_gateway::net::instance_tls::{InstanceTls, Verify};
-use mps_gateway::sessions::CloseReason;
+use mps_gateway::net::rewind::Rewind;
+use mps_gateway::sessions::{CloseReason, Session};
 use mps_gateway::sim::device::{Closed, DeviceTls, RawDevice};
 use mps_gateway::sim::mps::Ending;
 use mps_gateway::wire::apf::{AUTH_SERVICE, Message, kind};
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::*;
+
+const SHORT: Duration = Duration::from_millis(200);
 
 /// The MPS that holds a device.
 fn holder(gateway: &Gateway, id: DeviceId) -> usize {
@@ -184,6 +189,26 @@ async fn clones_are_found_out_and_the_one_that_is_there_stays() {
 }
 
 #[tokio::test]
+async fn a_takeover_counts_once_even_if_the_newer_session_is_gone_when_the_older_notices() {
+    let gateway = Gateway::start().await;
+    let id = device(1);
+    for turn in 0..5 {
+        let mut raw = gateway.connect_from(2 + turn % 2).await;
+        within(raw.log_in(id, "admin", &password())).await.expect("it logs in");
+        let there = gateway.sessions.get(id).expect("listed");
+        let traffic = std::sync::Arc::clone(&there.traffic);
+        let next = gateway.sessions.next_id();
+        let newer = Session::proven(id, next, there.instance.clone(), loopback(9), traffic);
+        let (listed, displaced) = gateway.sessions.insert(newer);
+        assert!(displaced.is_some());
+        drop(listed); // before the older one's task had a turn: this runtime has one thread
+        within(raw.closed()).await.expect("displaced");
+        gateway.all_gone().await;
+    }
+    assert_eq!(gateway.plane.contested(), [], "whoever listed the newer one counts it, nobody else");
+}
+
+#[tokio::test]
 async fn an_operator_and_a_drain_close_sessions_fully() {
     let gateway = Gateway::start().await;
     let mut one = gateway.proven(device(1)).await;
@@ -195,7 +220,11 @@ async fn an_operator_and_a_drain_close_sessions_fully() {
     for number in 2..8 {
         others.push(gateway.proven(device(number)).await);
     }
-    let half_open = gateway.connect().await;
+    others.push(gateway.connect().await); // half open
+    let mut at_proof = gateway.connect().await;
+    at_proof.greet(device(8)).await.expect("said");
+    within(at_proof.expect_message(&Message::ServiceAccept { service: AUTH_SERVICE })).await.expect("heard");
+    others.push(at_proof);
     let drain = gateway.drain.clone();
     let (finished, ()) = tokio::join!(within(drain.finish()), async {
         for raw in &mut others {
@@ -203,8 +232,7 @@ async fn an_operator_and_a_drain_close_sessions_fully() {
         }
     });
     finished.expect("no task outlives the window");
-    drop(half_open);
-    assert_eq!(gateway.ended("draining", "us"), 7.0);
+    assert_eq!(gateway.ended("draining", "us"), 8.0);
     assert!(gateway.sessions.is_empty());
     let refused = within(tokio::net::TcpStream::connect(gateway.addr())).await;
     assert!(refused.is_err(), "the port is closed");
@@ -322,4 +350,65 @@ async fn preambles_alone_open_no_more_legs_than_there_are_places_before_proof() 
     drop(silent);
     gateway.all_gone().await;
     gateway.still_serves(device(1)).await;
+}
+
+#[tokio::test]
+async fn a_keepalive_does_not_shorten_the_time_the_instance_has_for_a_login() {
+    let authority = Authority::new(Keys::P256, "MPSRoot").expect("a root");
+    let leaf = authority.issue("mps", &["mps"]).expect("a leaf");
+    let database = Arc::new(Database::of_everyone(Account::default()));
+    let mut settings = MpsSettings::new("mps-0", Some(leaf.identity()), database);
+    settings.behaviour.lookup = Duration::from_millis(2_500);
+    let mps = Mps::start(settings).await.expect("starts");
+    let tls = InstanceTls::new(&Verify::Pin(leaf.pins().to_vec())).expect("pins");
+    let gateway = Gateway::with(vec![mps], tls, |s| s.proof_device_silence = Duration::from_secs(1)).await;
+    let mut raw = gateway.connect().await;
+    raw.greet(device(1)).await.expect("said");
+    within(raw.expect_message(&Message::ServiceAccept { service: AUTH_SERVICE })).await.expect("it goes on");
+    raw.send(&login(password().expose().as_bytes())).await.expect("said");
+    raw.say(&Message::KeepaliveRequest { cookie: 1 }).await.expect("said");
+    within(raw.expect_message(&Message::KeepaliveReply { cookie: 1 })).await.expect("answered");
+    within(raw.expect_message(&Message::UserauthSuccess)).await.expect("proven");
+}
+
+#[tokio::test]
+async fn a_login_ends_in_its_time_although_the_device_does_not_read() {
+    let authority = Authority::new(Keys::P256, "MPSRoot").expect("a root");
+    let leaf = authority.issue("mps", &["mps"]).expect("a leaf");
+    let pins = InstanceTls::new(&Verify::Pin(leaf.pins().to_vec())).expect("pins");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port of the kernel's choice");
+    let address = listener.local_addr().expect("it is bound");
+    let gateway = Gateway::with(vec![], pins, |settings| {
+        (settings.proof_timeout, settings.proof_device_silence) = (SHORT, SHORT);
+        settings.hold = LIMIT;
+    })
+    .await;
+    let talkative = Instance {
+        name: "talkative".parse().expect("a name"),
+        pool: Pool::mps(),
+        cira: address.into(),
+        http: address.into(),
+        weight: 1.0,
+        zone: None,
+        max_sessions: None,
+        state: State::Up,
+    };
+    gateway.instances.replace(instances::Settings {
+        list: vec![talkative],
+        avoid: SHORT,
+        connects_in_flight: 4,
+        connects_per_second: 100,
+    });
+    let tls = ServerTls::new(leaf.identity()).expect("a good identity");
+    let replies = Message::KeepaliveReply { cookie: 1 }.to_bytes().repeat(3_000);
+    let talks = async {
+        let (tcp, _) = listener.accept().await.expect("the gateway connects");
+        let mut leg = tls.handshake(Rewind::new(Bytes::new(), tcp)).await.expect("it shakes hands");
+        while leg.write_all(&replies).await.is_ok() && leg.flush().await.is_ok() {}
+    };
+    let mut raw = gateway.connect().await;
+    raw.send(&preamble(device(1))).await.expect("said"); // and reads nothing
+    within(talks).await;
+    until("it was too slow", || gateway.ended("slow", "device") == 1.0).await;
+    gateway.all_gone().await;
 }

@@ -21,6 +21,20 @@ fn a_login_passes_message_by_message_whatever_the_boundaries() {
 }
 
 #[test]
+fn a_login_is_asked_from_when_it_is_passed_on_until_it_is_answered() {
+    let mut prover = prover();
+    prover.device_bytes(&[login(), login()].concat()).expect("a login and its retry");
+    assert!(!prover.asked(), "not passed on yet");
+    prover.to_instance().expect("the first");
+    prover.instance_bytes(&[209, 0, 0, 0, 7]).expect("a keep-alive's reply answers nothing");
+    assert!(prover.asked());
+    prover.instance_bytes(&failure(true)).expect("a failure");
+    assert!(!prover.asked(), "the retry is not passed on yet");
+    prover.to_instance().expect("the retry");
+    assert!(prover.asked());
+}
+
+#[test]
 fn what_a_device_pipelines_follows_the_52_in_order_but_keepalives_pass_at_once() {
     let mut prover = asked();
     let stream = [service(PFWD_SERVICE), keepalive(7), forward(16993), keepalive(8), forward(16992)].concat();
