@@ -46,6 +46,9 @@ fn reasons(parts: &Parts) -> Vec<(&'static str, String)> {
     if !directory.reachable {
         let message = format!("{} does not answer; {} claims wait for it", directory.kind, directory.pending);
         reasons.push(("directory-unreachable", message));
+    } else if !directory.takes_writes {
+        let message = format!("{} refuses writes; {} claims wait for it", directory.kind, directory.pending);
+        reasons.push(("directory-takes-no-writes", message));
     } else if !directory.synced {
         reasons.push(("directory-resyncing", "its data was lost and is being written again".to_owned()));
     }

@@ -91,6 +91,9 @@ pub struct Status {
     pub kind: &'static str,
     /// The breaker is closed: commands are sent.
     pub reachable: bool,
+    /// The last heartbeat was not refused: false while it answers but takes no writes (no replica in
+    /// reach, disk or memory full).
+    pub takes_writes: bool,
     /// Every live replica has re-published since the last loss of data.
     pub synced: bool,
     /// Claims the directory has not granted yet.

@@ -99,6 +99,8 @@ pub struct Lease {
 /// All leases at one moment of the store's clock.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Registry {
+    /// What the data is called: another name after any loss of all of it.
+    pub data: String,
     /// Rises with every change; also after a loss of data, since it follows the clock.
     pub version: u64,
     /// The store's clock: milliseconds since 1970.
@@ -172,6 +174,10 @@ pub trait Lookup: Send + Sync + 'static {
 pub trait Directory: Lookup {
     /// `memory` or `redis`.
     fn kind(&self) -> &'static str;
+
+    /// From now on the data is known by this name ([`Registry::data`]): by any other, "no record" is
+    /// [`DirectoryError::Lost`].
+    fn adopt(&self, _data: &str) {}
 
     /// Whether commands are sent at all: false while the breaker is open.
     fn reachable(&self) -> bool;

@@ -1,7 +1,6 @@
 //! Settling claims: what the store's answer means for the session that asked.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Keeper;
 use super::replicas::Stands;
@@ -12,10 +11,13 @@ use crate::sessions::{CloseReason, Session};
 /// Claims in one pipeline.
 pub(super) const BATCH: usize = 500;
 
+/// How often a claim is raised above a dead record before it waits.
+const ROUNDS: u32 = 3;
+
 /// What is to be done about a refusal.
 enum Refusal {
-    /// The record's session is gone: claim as if proven this moment.
-    Retry,
+    /// The record's session is gone: its record gives way.
+    Gone,
     /// The record's session lives: ours ends.
     Superseded,
     /// Too early to say; ask again later.
@@ -97,36 +99,38 @@ impl Keeper {
         }
     }
 
-    async fn refused(&self, session: &Session, newer: Claim) -> Result<Claimed, DirectoryError> {
-        match self.refusal(session, &newer) {
-            Refusal::Unsure => {
-                self.owed.claim(session.device, session.id);
-                Ok(Claimed::Pending)
-            }
-            Refusal::Superseded => {
-                self.owed.settled(session.device, session.id);
-                self.supersede(session);
-                Ok(Claimed::Superseded(newer))
-            }
-            Refusal::Retry => {
-                let anew = Claiming { epoch: None, age: Duration::ZERO, ..self.claiming(session) };
-                match self.store.claim(&anew).await? {
-                    Outcome::Granted { epoch, .. } => Ok(self.granted(session, epoch)),
-                    Outcome::Refused(newest) => Ok(Claimed::Superseded(newest)), // no store refuses age 0
+    /// A record that refused may be of a session that is gone: then ours is raised just above that
+    /// very record, so that whoever claimed meanwhile refuses us in turn, and is judged anew.
+    async fn refused(&self, session: &Session, mut newer: Claim) -> Result<Claimed, DirectoryError> {
+        for _ in 0..ROUNDS {
+            match self.refusal(session, &newer).await {
+                Refusal::Unsure => break,
+                Refusal::Superseded => {
+                    self.owed.settled(session.device, session.id);
+                    self.supersede(session);
+                    return Ok(Claimed::Superseded(newer));
                 }
+                Refusal::Gone => {}
+            }
+            let above = Epoch::new(newer.epoch.micros() + 1);
+            match self.store.claim(&Claiming { epoch: above, ..self.claiming(session) }).await? {
+                Outcome::Granted { epoch, .. } => return Ok(self.granted(session, epoch)),
+                Outcome::Refused(newest) => newer = newest,
             }
         }
+        self.owed.claim(session.device, session.id);
+        Ok(Claimed::Pending)
     }
 
-    fn refusal(&self, session: &Session, newer: &Claim) -> Refusal {
+    async fn refusal(&self, session: &Session, newer: &Claim) -> Refusal {
         if newer.key.replica == self.replica {
             let listed = self.sessions.get(session.device);
             let stands = listed.is_some_and(|listed| listed.id == newer.key.session);
-            return if stands { Refusal::Superseded } else { Refusal::Retry };
+            return if stands { Refusal::Superseded } else { Refusal::Gone };
         }
-        match self.replicas.stands(newer.key.replica) {
+        match self.judged(newer.key.replica).await {
             Stands::As(_) => Refusal::Superseded,
-            Stands::Gone => Refusal::Retry,
+            Stands::Gone => Refusal::Gone,
             Stands::Unsure => Refusal::Unsure,
         }
     }

@@ -12,9 +12,6 @@ use crate::model::{Claim, DeviceId, ReplicaId};
 use crate::sessions::{CloseReason, Session};
 use crate::telemetry::{LookupOutcome, LookupSource};
 
-/// A registry younger than this is not read again for the sake of one unknown replica.
-const REGISTRY_AGE: std::time::Duration = std::time::Duration::from_millis(250);
-
 impl Keeper {
     pub(super) async fn owner_cached(&self, device: DeviceId) -> Answer {
         if let Some(session) = self.listed(device) {
@@ -44,7 +41,7 @@ impl Keeper {
         let judged = async { self.judge(device, found.await).await };
         let answer = timeout(self.settings.budget, judged).await;
         self.metrics.lookup_seconds.record(began.elapsed().as_secs_f64());
-        answer.unwrap_or_else(|_| self.unreachable(device))
+        answer.unwrap_or_else(|_| self.unanswered(device, &DirectoryError::Timeout))
     }
 
     /// Asks the store, and remembers what it said.
@@ -63,12 +60,10 @@ impl Keeper {
     async fn judge(&self, device: DeviceId, found: Found) -> Answer {
         let record = match found {
             Ok(record) => record,
-            Err(DirectoryError::Lost) => None,
-            Err(_) => return self.unreachable(device),
+            Err(error) => return self.unanswered(device, &error),
         };
         if let Some(claim) = record {
-            self.read_registry_for(claim.key.replica).await;
-            match self.stands(device, &claim) {
+            match self.stands_now(device, &claim).await {
                 Stands::As(standing) => return Answer::Owned { claim: (*claim).clone(), standing },
                 Stands::Unsure => {
                     return Answer::Owned { claim: (*claim).clone(), standing: Standing::Suspect };
@@ -95,16 +90,46 @@ impl Keeper {
         }
     }
 
-    /// A replica that is not known may have started since the last beat.
-    async fn read_registry_for(&self, replica: ReplicaId) {
-        let recent = self.replicas.read().is_some_and(|read| read.elapsed() < REGISTRY_AGE);
-        if recent || matches!(self.replicas.stands(replica), Stands::As(_)) {
-            return;
+    /// The same, with nobody judged gone before the registry was read on its account, once a beat.
+    async fn stands_now(&self, device: DeviceId, claim: &Claim) -> Stands {
+        match self.stands(device, claim) {
+            live @ Stands::As(_) => live,
+            Stands::Gone if claim.key.replica == self.replica => Stands::Gone,
+            Stands::Gone if self.replicas.is_missed(claim.key.replica) => Stands::Gone,
+            Stands::Gone | Stands::Unsure => {
+                let judged = self.judged(claim.key.replica).await;
+                if judged == Stands::Gone {
+                    self.replicas.missed(claim.key.replica);
+                }
+                judged
+            }
         }
-        let asked = Instant::now();
-        if let Ok(registry) = self.store.registry().await {
-            self.replicas.update(&registry, asked);
+    }
+
+    /// How `replica` stands, by a registry read from now on unless it is known to live: it may have
+    /// started, or come back, since the last beat.
+    pub(super) async fn judged(&self, replica: ReplicaId) -> Stands {
+        let known = self.replicas.stands(replica);
+        if matches!(known, Stands::As(_)) {
+            return known;
         }
+        if !self.store_confirmed() {
+            return Stands::Unsure;
+        }
+        let wanted = Instant::now();
+        let _reading = self.reading.lock().await;
+        if !self.replicas.read_since(wanted) {
+            let asked = Instant::now();
+            match self.store.registry().await {
+                Ok(registry) if self.replicas.read(&registry, asked) => {}
+                Ok(_) => {
+                    self.wake.beat.notify_one(); // which sees what is lost
+                    return Stands::Unsure;
+                }
+                Err(_) => return Stands::Unsure,
+            }
+        }
+        self.replicas.stands(replica)
     }
 
     /// Our session of `device`, unless it is about to end because a newer one is proven elsewhere.
@@ -124,9 +149,11 @@ impl Keeper {
         }
     }
 
-    fn unreachable(&self, device: DeviceId) -> Answer {
+    /// No answer, or none to believe: our own session if there is one.
+    fn unanswered(&self, device: DeviceId, error: &DirectoryError) -> Answer {
         match self.listed(device) {
             Some(session) => self.own(&session),
+            None if matches!(error, DirectoryError::Lost) => Answer::Resyncing,
             None => Answer::Unreachable { stale: self.seen.stale(device) },
         }
     }

@@ -51,14 +51,18 @@ pub struct Keeper {
     replicas: Replicas,
     seen: Seen,
     owed: Owed,
-    /// Our claims were all written since the last loss of data.
-    synced: AtomicBool,
+    /// The last beat was refused, by a store that can be reached: it takes no writes.
+    refusing: AtomicBool,
     /// When the last beat that succeeded was sent.
     confirmed: Mutex<Option<Instant>>,
     wake: Wake,
     left: AtomicBool,
-    /// How often data was lost: a re-publish counts only if none came in between.
+    /// How often data was lost ..
     losses: AtomicU64,
+    /// .. and after which loss our claims were last all written again.
+    written: AtomicU64,
+    /// One reads the registry for all who want it read.
+    reading: tokio::sync::Mutex<()>,
     /// Ends the tasks.
     halt: CancellationToken,
     /// Ends the connections, after the last command.
@@ -137,14 +141,16 @@ impl Keeper {
         let keeper = Arc::new(Self {
             replica,
             started: started.as_secs(),
-            replicas: Replicas::new(replica, &settings),
+            replicas: Replicas::new(replica, &settings, store.kind() != "memory"),
             seen: Seen::new(&settings),
             owed: Owed::default(),
-            synced: AtomicBool::new(true),
+            refusing: AtomicBool::new(false),
             confirmed: Mutex::default(),
             wake: Wake::default(),
             left: AtomicBool::new(false),
             losses: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            reading: tokio::sync::Mutex::default(),
             halt: CancellationToken::new(),
             settings,
             store,
@@ -224,6 +230,7 @@ impl Keeper {
         Status {
             kind: self.store.kind(),
             reachable: self.store.reachable(),
+            takes_writes: !self.refusing.load(Ordering::Acquire),
             synced: !self.resyncing(),
             pending: self.owed.pending(),
         }
@@ -288,26 +295,39 @@ impl Keeper {
 
     /// Whether "nobody" would be a guess: we or others have yet to write claims again.
     fn resyncing(&self) -> bool {
-        !self.synced.load(Ordering::Acquire) || self.replicas.resyncing()
+        !self.synced() || self.replicas.resyncing()
+    }
+
+    /// Whether our claims were all written since the last loss of data.
+    fn synced(&self) -> bool {
+        self.written.load(Ordering::Acquire) == self.losses.load(Ordering::Acquire)
     }
 
     /// Whether a beat has succeeded over the connection that answers look-ups: before, an empty
-    /// store and a well one look alike.
+    /// store and a well one look alike. And not too long ago: a store that takes no beats lets every
+    /// lease run out.
     fn store_confirmed(&self) -> bool {
         match self.store.connected_since() {
-            Some(since) => self.confirmed.lock().is_some_and(|confirmed| confirmed >= since),
+            Some(since) => self
+                .confirmed
+                .lock()
+                .is_some_and(|confirmed| confirmed >= since && confirmed.elapsed() < self.settings.lease),
             None => true,
         }
     }
 
     fn stated(&self) -> Stated {
         let instances = self.sessions.by_instance();
+        let data = self.replicas.data();
+        // Before the first beat nothing was lost, and yet something may be owed.
+        let synced = self.synced() && (data.is_some() || self.owed.pending() == 0);
         Stated {
             name: self.settings.replica_name.clone(),
             build: build::describe(),
             started: self.started,
             sessions: self.sessions.len(),
-            synced: self.synced.load(Ordering::Acquire),
+            synced,
+            data: data.unwrap_or_default(),
             instances: instances.into_iter().map(|(name, count)| (name.to_string(), count)).collect(),
         }
     }

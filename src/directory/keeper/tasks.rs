@@ -25,7 +25,6 @@ const STEPS: u32 = 32;
 /// What the beat remembers.
 #[derive(Default)]
 struct Pulse {
-    known: bool,
     failing: bool,
 }
 
@@ -82,6 +81,7 @@ impl Keeper {
             Ok(beaten) => beaten,
             Err(error) => {
                 self.metrics.directory_errors.increment(1);
+                self.refusing.store(matches!(error, DirectoryError::Refused(_)), Ordering::Release);
                 if !pulse.failing {
                     warn!(%error, "directory away: sessions go on, claims wait");
                 }
@@ -89,31 +89,30 @@ impl Keeper {
                 return;
             }
         };
-        let alone = beaten.registry.leases.iter().all(|lease| lease.replica == self.replica);
-        let went_back = self.replicas.update(&beaten.registry, asked);
-        let lost = pulse.known && (!beaten.was_known || went_back);
+        self.refusing.store(false, Ordering::Release);
+        let lost = self.replicas.beaten(&beaten, asked, pulse.failing);
+        if lost {
+            self.losses.fetch_add(1, Ordering::AcqRel);
+        }
+        // From here on "no record" is believed again, so all the above comes first.
+        self.store.adopt(&beaten.registry.data);
+        *self.confirmed.lock() = Some(asked);
         if pulse.failing {
             info!(lost, "directory back");
         }
-        // An empty registry may be one that lost its data a moment ago, unless it can lose none.
-        let emptied = lost || (!pulse.known && alone && self.store.kind() != "memory");
-        if pulse.failing || emptied {
-            self.replicas.returned(emptied);
+        if pulse.failing || lost {
             self.wake.mend.notify_one();
         }
+        pulse.failing = false;
         if lost {
             self.lost().await;
         }
-        *self.confirmed.lock() = Some(asked);
-        *pulse = Pulse { known: true, failing: false };
     }
 
     /// The directory lost data: everything of ours is written again.
     async fn lost(&self) {
         warn!(sessions = self.sessions.len(), "the directory lost data: claims are written again");
         self.metrics.lost_data.increment(1);
-        self.losses.fetch_add(1, Ordering::AcqRel);
-        self.synced.store(false, Ordering::Release);
         if let Err(error) = self.store.check_schema().await {
             warn!(%error, "schema"); // checked again at the next loss or connect
         }
@@ -133,8 +132,7 @@ impl Keeper {
                 written += self.republish(&self.sessions.part(part)).await;
             }
             info!(written, seconds = began.elapsed().as_secs_f64(), "claims written again");
-            // Lost again meanwhile: another round is on its way.
-            self.synced.store(self.losses.load(Ordering::Acquire) == losses, Ordering::Release);
+            self.written.store(losses, Ordering::Release); // lost again meanwhile: another round is on its way
             self.wake.beat.notify_one();
         }
     }

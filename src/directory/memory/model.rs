@@ -31,6 +31,7 @@ pub struct Model {
     leases: HashMap<ReplicaId, Held>,
     version: u64,
     schema: Option<String>,
+    data: Option<String>,
     swept: Option<DeviceId>,
 }
 
@@ -104,6 +105,7 @@ impl Model {
     pub fn beat(&mut self, beat: &Beat, now: u64) -> bool {
         let now = now / 1000;
         let mut changed = self.remove_gone(now, beat.grace);
+        self.data.get_or_insert_with(|| format!("{:016x}", rand::random::<u64>()));
         let ends = now + beat.lease.as_millis() as u64;
         let held = self.leases.insert(beat.replica, Held { ends, info: beat.info.clone() });
         changed |= held.as_ref().is_none_or(|held| held.info != beat.info);
@@ -127,7 +129,12 @@ impl Model {
             ends: held.ends,
             info: held.info.clone(),
         };
-        Registry { version: self.version, now: now / 1000, leases: self.leases.iter().map(lease).collect() }
+        Registry {
+            data: self.data.clone().unwrap_or_default(),
+            version: self.version,
+            now: now / 1000,
+            leases: self.leases.iter().map(lease).collect(),
+        }
     }
 
     /// The schema, written if there was none.

@@ -1,8 +1,10 @@
 -- Renews (or ends) one lease, removes those long over. Touches these three keys and no other: what
 -- operators state of an instance lives in a key of its own and outlasts every lease.
--- KEYS     leases (sorted set: name -> end, ms), what each says of itself (hash), version
--- ARGV     name, ms the lease shall run (0: end it), what it says of itself, ms of grace
--- Returns  {version, 1 if the name was known, now in ms, leases with their ends, infos}
+-- KEYS     leases (sorted set: name -> end, ms), what each says of itself (hash), version, and perhaps
+--          the name of all data: given by whoever finds none, so another after a loss of all
+-- ARGV     name, ms the lease shall run (0: end it), what it says of itself, ms of grace,
+--          a name for the data
+-- Returns  {version, 1 if the name was known, now in ms, leases with their ends, infos, the data's name}
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local changed = false
@@ -27,6 +29,11 @@ else
     changed = true
   end
 end
+local data
+if KEYS[4] then
+  if lease > 0 then redis.call('SET', KEYS[4], ARGV[5], 'NX') end
+  data = redis.call('GET', KEYS[4])
+end
 local version = tonumber(redis.call('GET', KEYS[3]) or '0')
 if changed then
   if version >= now then version = version + 1 else version = now end -- ahead also after a loss of data
@@ -36,5 +43,6 @@ if changed then
 end
 return {
   string.format('%.0f', version), was and 1 or 0, string.format('%.0f', now),
-  redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'), redis.call('HGETALL', KEYS[2])
+  redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'), redis.call('HGETALL', KEYS[2]),
+  data or ''
 }

@@ -110,17 +110,18 @@ impl Connector {
 
     /// Writes the schema where there is none; refuses one that we do not know.
     pub async fn check_schema(&self, connection: &mut MultiplexedConnection) -> Result<(), DirectoryError> {
-        let (schema,): (String,) = redis::pipe()
-            .cmd("SET")
-            .arg(&self.keys.schema)
-            .arg(SCHEMA)
-            .arg("NX")
-            .ignore()
-            .cmd("GET")
-            .arg(&self.keys.schema)
-            .query_async(connection)
-            .await
-            .map_err(super::failure)?;
+        // Read first: a Redis that takes no writes for now can still answer look-ups.
+        let get = redis::cmd("GET").arg(&self.keys.schema).to_owned();
+        let found: Option<String> = get.query_async(connection).await.map_err(super::failure)?;
+        let schema = match found {
+            Some(schema) => schema,
+            None => {
+                let mut write = redis::pipe();
+                write.cmd("SET").arg(&self.keys.schema).arg(SCHEMA).arg("NX").ignore().add_command(get);
+                let (schema,): (String,) = write.query_async(connection).await.map_err(super::failure)?;
+                schema
+            }
+        };
         if schema == SCHEMA { Ok(()) } else { Err(DirectoryError::Schema(schema)) }
     }
 

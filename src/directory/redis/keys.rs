@@ -11,6 +11,8 @@ pub(super) struct Keys {
     pub infos: String,
     /// Version of the two above, and the channel that carries it.
     pub version: String,
+    /// What the data is called: a random name, another one after every loss of all data.
+    pub data: String,
     /// What the channel of a replica begins with.
     pub channels: String,
     /// What the key of a record begins with.
@@ -25,6 +27,7 @@ impl Keys {
             leases: registry("s:hb"),
             infos: registry("s:info"),
             version: registry("s:ver"),
+            data: registry("data"),
             channels: format!("{prefix}:sup:"),
             records: format!("{prefix}:d:"),
         }

@@ -51,8 +51,8 @@ pub struct Redis {
     bulk: Arc<Link>,
     messages: Arc<Link>,
     listeners: Arc<Listeners>,
-    /// Who beat last: whether Redis still knows it tells an empty store from one without a record.
-    known: Mutex<Option<ReplicaId>>,
+    /// What the data is called: tells a store that was emptied from one without a record.
+    data: Mutex<Option<String>>,
 }
 
 /// Who hears notices, and what the greeting of a connection must remember.
@@ -99,7 +99,7 @@ impl Redis {
             keys,
             scripts,
             listeners,
-            known: Mutex::default(),
+            data: Mutex::default(),
         };
         let links = [&redis.beats, &redis.look_ups, &redis.bulk];
         futures_util::future::join_all(links.map(|link| link.connect())).await; // failures are kept in the links
@@ -222,11 +222,11 @@ impl Lookup for Redis {
             Err(DirectoryError::Refused(why)) if why.contains("WRONGTYPE") => return Ok(None), // garbage
             record => scripts::claim_of(record?),
         };
-        let known = *self.known.lock();
-        if let (None, Some(replica)) = (&record, known) {
-            let mut lease = cmd("ZSCORE");
-            lease.arg(&self.keys.leases).arg(replica.as_str());
-            if self.look_ups.command(&lease).await? == Value::Nil {
+        let known = self.data.lock().clone();
+        if let (None, Some(known)) = (&record, known) {
+            let mut data = cmd("GET");
+            data.arg(&self.keys.data);
+            if self.look_ups.command(&data).await? != Value::BulkString(known.into_bytes()) {
                 return Err(DirectoryError::Lost);
             }
         }
@@ -238,6 +238,10 @@ impl Lookup for Redis {
 impl Directory for Redis {
     fn kind(&self) -> &'static str {
         "redis"
+    }
+
+    fn adopt(&self, data: &str) {
+        *self.data.lock() = Some(data.to_owned());
     }
 
     fn reachable(&self) -> bool {
@@ -301,13 +305,10 @@ impl Directory for Redis {
     }
 
     async fn beat(&self, beat: &Beat) -> Result<Beaten, DirectoryError> {
-        let beaten = scripts::beaten(self.beats.command(&self.scripts.beat(&self.keys, beat)).await?)?;
-        *self.known.lock() = Some(beat.replica);
-        Ok(beaten)
+        scripts::beaten(self.beats.command(&self.scripts.beat(&self.keys, beat)).await?)
     }
 
     async fn leave(&self, replica: ReplicaId) -> Result<(), DirectoryError> {
-        self.known.lock().take_if(|known| *known == replica);
         self.beats.command(&self.scripts.leave(&self.keys, replica)).await.map(drop)
     }
 

@@ -70,7 +70,8 @@ impl Scripts {
             .arg(beat.replica.as_str())
             .arg(beat.lease.as_millis().max(1) as u64)
             .arg(&beat.info)
-            .arg(beat.grace.as_millis() as u64);
+            .arg(beat.grace.as_millis() as u64)
+            .arg(format!("{:016x}", rand::random::<u64>()));
         command
     }
 
@@ -87,7 +88,7 @@ impl Scripts {
 
     fn lease(&self, script: &str, keys: &Keys) -> Cmd {
         let mut command = cmd("EVALSHA");
-        command.arg(script).arg(3).arg(&keys.leases).arg(&keys.infos).arg(&keys.version);
+        command.arg(script).arg(4).arg(&keys.leases).arg(&keys.infos).arg(&keys.version).arg(&keys.data);
         command
     }
 }
@@ -125,8 +126,8 @@ pub(super) fn outcome(claiming: &Claiming, value: Value) -> Result<Outcome, Dire
 
 /// What the beat or registry script said. Members that are no replicas of ours are passed over.
 pub(super) fn beaten(value: Value) -> Result<Beaten, DirectoryError> {
-    type Answer = (u64, i64, u64, Vec<String>, Vec<String>);
-    let (version, was_known, now, leases, infos): Answer =
+    type Answer = (u64, i64, u64, Vec<String>, Vec<String>, String);
+    let (version, was_known, now, leases, infos, data): Answer =
         from_redis_value(value).map_err(|_| unexpected("a beat"))?;
     let mut infos: std::collections::HashMap<_, _> =
         infos.chunks_exact(2).map(|pair| (pair[0].as_str(), pair[1].as_str())).collect();
@@ -136,5 +137,5 @@ pub(super) fn beaten(value: Value) -> Result<Beaten, DirectoryError> {
         Some(Lease { replica: pair[0].parse().ok()?, ends, info })
     };
     let leases = leases.chunks_exact(2).filter_map(lease).collect();
-    Ok(Beaten { was_known: was_known == 1, registry: Registry { version, now, leases } })
+    Ok(Beaten { was_known: was_known == 1, registry: Registry { data, version, now, leases } })
 }

@@ -220,7 +220,7 @@ async fn the_beat_script_does_what_the_model_does() {
     let script = clocked(BEAT);
     for seed in 0..4 {
         let mut rng = StdRng::seed_from_u64(seed);
-        let (mut model, mut now) = (Model::default(), NOW);
+        let (mut model, mut now, mut named) = (Model::default(), NOW, String::new());
         let key = |name: &str| format!("fleet{seed}:{{reg}}:{name}");
         for step in 0..400 {
             now = if rng.random_range(0..20) == 0 {
@@ -241,14 +241,20 @@ async fn the_beat_script_does_what_the_model_does() {
             }
             let grace = if leaves { u64::MAX >> 12 } else { beat.grace.as_millis() as u64 };
             let mut eval = redis::cmd("EVAL");
-            eval.arg(&script).arg(3).arg(key("s:hb")).arg(key("s:info")).arg(key("s:ver"));
+            eval.arg(&script).arg(4).arg(key("s:hb")).arg(key("s:info")).arg(key("s:ver")).arg(key("data"));
             eval.arg(beat.replica.as_str()).arg(if leaves { 0 } else { beat.lease.as_millis() as u64 });
-            eval.arg(if leaves { "" } else { &beat.info }).arg(grace).arg(&Run::clock(now));
-            type Answer = (u64, u8, u64, Vec<String>, Vec<String>);
-            let (version, known, at, mut leases, infos): Answer =
+            eval.arg(if leaves { "" } else { &beat.info })
+                .arg(grace)
+                .arg(format!("name{step}"))
+                .arg(&Run::clock(now));
+            type Answer = (u64, u8, u64, Vec<String>, Vec<String>, String);
+            let (version, known, at, mut leases, infos, name): Answer =
                 eval.query_async(&mut redis).await.expect("Redis answers");
             let said = format!("seed {seed}, step {step}");
             let registry = model.registry(now);
+            assert_eq!(name.is_empty(), registry.data.is_empty(), "{said}: named by the first beat");
+            assert!(named.is_empty() || named == name, "{said}: and never again");
+            named = name;
             assert_eq!((version, at), (registry.version, now / 1000), "{said}");
             assert!(was_known.is_none_or(|was_known| was_known == (known == 1)), "{said}");
             let pair = |lease: &mps_gateway::directory::Lease| {

@@ -56,8 +56,14 @@ async fn keys_and_values_are_the_published_contract() {
     let mut keys: Vec<String> = server.command(&["KEYS", "*"]).await;
     keys.sort();
     let record = format!("fleet:d:{}", device(1));
-    let expected =
-        [&record, "fleet:{reg}:s:hb", "fleet:{reg}:s:info", "fleet:{reg}:s:ver", "fleet:{reg}:schema"];
+    let expected = [
+        &record,
+        "fleet:{reg}:data",
+        "fleet:{reg}:s:hb",
+        "fleet:{reg}:s:info",
+        "fleet:{reg}:s:ver",
+        "fleet:{reg}:schema",
+    ];
     assert_eq!(keys, expected);
     let text: String = server.command(&["GET", &record]).await;
     assert_eq!(text, format!("{epoch}:{}:1f:fd00::1", ReplicaId::new(1)));

@@ -5,6 +5,8 @@ mod conformance;
 mod differential;
 mod edges;
 mod faults;
+mod order;
+mod outages;
 mod replica;
 
 use mps_gateway::model::{DeviceId, InstanceName, ReplicaId, SessionId, SessionKey};

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mps_gateway::directory::{Answer, Claimed, Freshness, Keeper, OpenError, Settings};
+use mps_gateway::directory::memory::Memory;
+use mps_gateway::directory::{Answer, Claimed, Directory, Freshness, Keeper, OpenError, Settings};
 use mps_gateway::lifecycle::Drain;
 use mps_gateway::model::DeviceId;
 use mps_gateway::net::traffic::Traffic;
@@ -39,6 +40,17 @@ impl Replica {
         let keeper =
             Keeper::open(settings, Arc::clone(&sessions), Arc::clone(&metrics), drain.clone()).await?;
         Ok(Self { keeper, sessions, metrics, drain })
+    }
+
+    /// A replica over a store that others share.
+    pub async fn over(store: &Arc<Memory>) -> Self {
+        let (sessions, metrics) = (Arc::new(Sessions::default()), Arc::new(Metrics::new()));
+        let (store, drain): (Arc<dyn Directory>, _) =
+            (Arc::clone(store) as _, Drain::new(Duration::from_secs(5)));
+        let settings = Settings::default();
+        let opened =
+            Keeper::with_store(settings, store, Arc::clone(&sessions), Arc::clone(&metrics), drain.clone());
+        Self { keeper: opened.await.expect("memory opens"), sessions, metrics, drain }
     }
 
     /// A session proven now, listed and not yet claimed.
