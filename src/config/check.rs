@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use super::problem::{Place, Problem};
 use super::raw::{Document, STATIC, Values};
 use super::read::{Reader, Wrong, parsed, text};
-use crate::device::{self, GuardMode, LegacyTls, Network};
+use crate::device::{self, GuardMode, LegacyTls, LoginBackoff, Network};
 use crate::instances::{Instance, State};
 use crate::model::{Endpoint, InstanceName, Pool};
 use crate::net::instance_tls::{Pin, Verify};
@@ -57,6 +57,8 @@ pub fn device(reader: &mut Reader<'_>) -> device::Settings {
         proof_device_silence: reader.duration("device.proof-device-silence", WAIT),
         proof_timeout: reader.duration("device.proof-timeout", WAIT),
         max_login_failures: reader.count("device.max-login-failures", 1..=100),
+        login_backoff: reader
+            .choice("device.login-backoff", &[("source", LoginBackoff::Source), ("off", LoginBackoff::Off)]),
         claim_wait: reader.duration("device.claim-wait", millis(0..=10_000)),
         silence: reader.duration("device.silence", millis(1_000..=86_400_000)),
         stall: reader.duration("device.stall", millis(100..=3_600_000)),

@@ -1,9 +1,11 @@
 //! Login back-off: who failed to log in too often waits, and nobody else.
 //!
 //! Failures count per source and per (network of the source, GUID), never per GUID alone: whoever
-//! knows a device's GUID could otherwise lock it out. A network that proved a GUID within a day may
-//! try that GUID whatever others there did. Pure: the clock is an argument.
+//! knows a device's GUID could otherwise lock it out. Nor does a source's failing keep away a GUID that
+//! has not failed from there: a whole fleet may have one address. A network that proved a GUID within a
+//! day may try that GUID whatever others there did. Pure: the clock is an argument.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -12,11 +14,16 @@ use tokio::time::Instant;
 
 use crate::model::DeviceId;
 
-/// A source may fail so often at once: a whole site behind one address may have a wrong password.
+/// After a source failed so often at once, its GUIDs that failed of late wait: a whole site behind one
+/// address may have a wrong password.
 const SOURCE: Allowance = Allowance { failures: 60, forgives: Duration::from_secs(1) };
 
 /// One GUID from one network may fail so often at once: two sessions full of wrong passwords.
 const DEVICE: Allowance = Allowance { failures: 6, forgives: Duration::from_secs(30) };
+
+/// Logins of one GUID from one network that instances judge at once. More could all be admitted before
+/// the first of them has failed.
+const UNDER_WAY: u8 = 2;
 
 /// For so long a proof exempts its network.
 const EXEMPT: Duration = Duration::from_secs(24 * 3600);
@@ -56,12 +63,14 @@ pub struct Backoff {
     sources: Cache<IpAddr, Instant>,
     devices: Cache<(IpAddr, DeviceId), Instant>,
     proven: Cache<(IpAddr, DeviceId), Instant>,
+    /// At most as many as there are connections.
+    under_way: HashMap<(IpAddr, DeviceId), u8>,
 }
 
 impl Default for Backoff {
     fn default() -> Self {
         let (sources, devices, proven) = (Cache::new(ENTRIES), Cache::new(ENTRIES), Cache::new(ENTRIES));
-        Self { sources, devices, proven }
+        Self { sources, devices, proven, under_way: HashMap::new() }
     }
 }
 
@@ -69,13 +78,42 @@ impl Backoff {
     /// Whether `source` may try to log `device` in now.
     pub fn admits(&self, source: IpAddr, device: DeviceId, now: Instant) -> bool {
         let key = (network(source), device);
-        if self.proven.get(&key).is_some_and(|proven| now.saturating_duration_since(*proven) < EXEMPT) {
+        if self.exempt(&key, now) {
             return true;
         }
-        let spent = |allowance: &Allowance, paid: Option<&Instant>| {
-            paid.is_some_and(|paid| allowance.spent(*paid, now))
-        };
-        !spent(&SOURCE, self.sources.get(&source.to_canonical())) && !spent(&DEVICE, self.devices.get(&key))
+        let Some(failed) = self.devices.get(&key).copied().filter(|paid| *paid > now) else { return true };
+        let source = self.sources.get(&source.to_canonical());
+        !source.is_some_and(|paid| SOURCE.spent(*paid, now)) && !DEVICE.spent(failed, now)
+    }
+
+    fn exempt(&self, key: &(IpAddr, DeviceId), now: Instant) -> bool {
+        self.proven.get(key).is_some_and(|proven| now.saturating_duration_since(*proven) < EXEMPT)
+    }
+
+    /// Whether an instance may judge a login of `device` from `source` now. If so, [`Backoff::end`]
+    /// must follow.
+    pub fn begin(&mut self, source: IpAddr, device: DeviceId, now: Instant) -> bool {
+        if !self.admits(source, device, now) {
+            return false;
+        }
+        let key = (network(source), device);
+        let exempt = self.exempt(&key, now);
+        let under_way = self.under_way.entry(key).or_default();
+        if *under_way >= UNDER_WAY && !exempt {
+            return false;
+        }
+        *under_way = under_way.saturating_add(1);
+        true
+    }
+
+    /// A login that was begun has been judged, and told of, or its session is over.
+    pub fn end(&mut self, source: IpAddr, device: DeviceId) {
+        let key = (network(source), device);
+        let Some(under_way) = self.under_way.get_mut(&key) else { return };
+        *under_way = under_way.saturating_sub(1);
+        if *under_way == 0 {
+            self.under_way.remove(&key);
+        }
     }
 
     /// An instance refused so many logins of `device` from `source`.
@@ -149,10 +187,42 @@ mod tests {
         for guid in 0..60 {
             backoff.failed(ip("198.51.100.7"), device(guid), 1, now);
         }
-        assert!(!backoff.admits(ip("198.51.100.7"), device(200), now));
-        assert!(!backoff.admits(ip("::ffff:198.51.100.7"), device(200), now), "however it is written");
-        assert!(backoff.admits(ip("198.51.100.8"), device(200), now));
-        assert!(backoff.admits(ip("198.51.100.7"), device(200), now + Duration::from_secs(2)));
+        assert!(!backoff.admits(ip("198.51.100.7"), device(20), now), "with a GUID that failed");
+        assert!(!backoff.admits(ip("::ffff:198.51.100.7"), device(20), now), "however it is written");
+        assert!(backoff.admits(ip("198.51.100.8"), device(20), now));
+        assert!(backoff.admits(ip("198.51.100.7"), device(20), now + Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_device_that_never_failed_is_admitted_whatever_others_behind_its_address_do() {
+        let (mut backoff, mut now) = (Backoff::default(), Instant::now());
+        let balancer = ip("10.0.0.1");
+        for second in 0..600u32 {
+            for guid in 0..5 {
+                backoff.failed(balancer, device((second % 50 * 5 + guid) as u8), 1, now);
+            }
+            assert!(backoff.admits(balancer, device(255), now), "second {second}");
+            now += Duration::from_secs(1);
+        }
+    }
+
+    #[test]
+    fn two_logins_of_a_guid_from_one_network_are_judged_at_once_and_no_more() {
+        let (mut backoff, now) = (Backoff::default(), Instant::now());
+        let (here, next_door, elsewhere) = (ip("10.0.0.1"), ip("10.0.0.2"), ip("10.0.1.1"));
+        assert!(backoff.begin(here, device(1), now) && backoff.begin(next_door, device(1), now));
+        assert!(!backoff.begin(here, device(1), now));
+        assert!(backoff.begin(here, device(2), now) && backoff.begin(elsewhere, device(1), now));
+        backoff.end(next_door, device(1));
+        assert!(backoff.begin(here, device(1), now));
+        backoff.proved(here, device(1), now);
+        assert!(backoff.begin(here, device(1), now), "a network that proved it is exempt");
+        for _ in 0..3 {
+            backoff.end(here, device(1));
+        }
+        backoff.end(here, device(2));
+        backoff.end(elsewhere, device(1));
+        assert!(backoff.under_way.is_empty());
     }
 
     #[test]

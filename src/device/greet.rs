@@ -16,7 +16,7 @@ use super::admission::Patience;
 use super::contested::WINDOW;
 use super::ending::{SessionError, Stage};
 use super::session::{DeviceLeg, Trip};
-use super::settings::LegacyTls;
+use super::settings::{LegacyTls, LoginBackoff};
 use crate::directory::{Answer, Freshness, Standing};
 use crate::model::DeviceId;
 use crate::net::head::read_head;
@@ -133,7 +133,8 @@ impl Trip {
             self.plane.parts.metrics.contested_refusals.increment(1);
             return Err(SessionError::Contested);
         }
-        let admitted = self.plane.backoff.lock().admits(source, device, Instant::now());
+        let admitted = self.settings.login_backoff == LoginBackoff::Off
+            || self.plane.backoff.lock().admits(source, device, Instant::now());
         if admitted { Ok(()) } else { Err(SessionError::BackedOff) }
     }
 

@@ -17,7 +17,7 @@ mod relaying;
 mod session;
 mod settings;
 
-pub use settings::{GuardMode, LegacyTls, Network, Settings};
+pub use settings::{GuardMode, LegacyTls, LoginBackoff, Network, Settings};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -17,6 +17,7 @@ use super::ending::{SessionError, Stage};
 use super::greet::Preamble;
 use super::guard::{Follower, Proven, Prover};
 use super::session::{DeviceLeg, Trip};
+use super::settings::LoginBackoff;
 use crate::directory::Claimed;
 use crate::model::DeviceId;
 use crate::net::connect::Leg;
@@ -34,6 +35,19 @@ pub(super) struct Listing {
 impl Drop for Listing {
     fn drop(&mut self) {
         self.plane.parts.keeper.release(&self.listed.session);
+    }
+}
+
+/// A login that an instance judges: one of those at once that one network may have.
+struct Attempt {
+    plane: Arc<Plane>,
+    source: IpAddr,
+    device: DeviceId,
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.plane.backoff.lock().end(self.source, self.device);
     }
 }
 
@@ -59,12 +73,6 @@ impl Trip {
         let ends = Instant::now() + answer + silence * self.settings.max_login_failures;
         let conversation = self.converse(device, instance, &mut prover, ends);
         let proven = timeout_at(ends, conversation).await.unwrap_or(Err(SessionError::Slow));
-        let failures = prover.login_failures();
-        if failures > 0 {
-            self.plane.parts.metrics.login_failures.increment(failures.into());
-            let now = Instant::now();
-            self.plane.backoff.lock().failed(self.source.ip(), preamble.device, failures, now);
-        }
         if let Err(SessionError::Guard(_)) = proven {
             // The instance's last word, such as that the login failed, is the device's to hear, if it can.
             let _ = timeout(self.settings.grace, self.pass_to_device(device, &mut prover)).await;
@@ -80,6 +88,7 @@ impl Trip {
         ends: Instant,
     ) -> Result<(), SessionError> {
         let (silence, answer) = (self.settings.proof_device_silence, self.settings.proof_timeout);
+        let mut attempt: Option<Attempt> = None;
         let mut turn = Turn { whose: Side::Device, until: Instant::now() + silence };
         loop {
             // Answers to keep-alives are none to a login: the instance keeps the time it has for that.
@@ -88,6 +97,9 @@ impl Trip {
             }
             if prover.proven() {
                 return Ok(());
+            }
+            if prover.login_ready() {
+                attempt = self.attempt()?;
             }
             if self.pass_to_instance(instance, prover).await? && turn.whose == Side::Device {
                 turn = Turn { whose: Side::Instance, until: Instant::now() + answer };
@@ -105,10 +117,37 @@ impl Trip {
                 heard = next_record(instance), if prover.wants_instance() => {
                     let bytes = said(Side::Instance, heard)?;
                     self.traffic.heard_instance(bytes.len());
-                    prover.instance_bytes(&bytes).map_err(SessionError::Guard)?;
+                    let failures = prover.login_failures();
+                    let verdict = prover.instance_bytes(&bytes);
+                    self.failed(prover.login_failures() - failures);
+                    if !prover.asked() {
+                        drop(attempt.take()); // after what it came to was counted
+                    }
+                    verdict.map_err(SessionError::Guard)?;
                 }
                 () = overdue => return Err(SessionError::Silent(turn.whose)),
             }
+        }
+    }
+
+    /// Whether a login may be passed on now.
+    fn attempt(&self) -> Result<Option<Attempt>, SessionError> {
+        if self.settings.login_backoff == LoginBackoff::Off {
+            return Ok(None);
+        }
+        let (source, device) = (self.source.ip(), self.device.expect("who logs in has said its name"));
+        if !self.plane.backoff.lock().begin(source, device, Instant::now()) {
+            return Err(SessionError::BackedOff);
+        }
+        Ok(Some(Attempt { plane: Arc::clone(&self.plane), source, device }))
+    }
+
+    /// The instance refused so many logins just now.
+    fn failed(&self, logins: u32) {
+        if logins > 0 {
+            self.plane.parts.metrics.login_failures.increment(logins.into());
+            let device = self.device.expect("who logs in has said its name");
+            self.plane.backoff.lock().failed(self.source.ip(), device, logins, Instant::now());
         }
     }
 

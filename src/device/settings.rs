@@ -21,6 +21,16 @@ pub enum GuardMode {
     Strict,
 }
 
+/// Whom failed logins keep away for a while.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LoginBackoff {
+    /// Nobody: sources cannot be told apart.
+    Off,
+    /// The GUID that failed, from the network that failed.
+    #[default]
+    Source,
+}
+
 /// Settings of the device plane, checked by `config`. Defaults: `Settings::default()`.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -60,6 +70,8 @@ pub struct Settings {
     pub proof_timeout: Duration,
     /// Login failures that end a session: 3.
     pub max_login_failures: u32,
+    /// Whom failed logins keep away.
+    pub login_backoff: LoginBackoff,
     /// How long proof waits for the claim: 250 ms.
     pub claim_wait: Duration,
     /// Silence of both sides that ends a session: 120 s.
@@ -102,6 +114,7 @@ impl Default for Settings {
             proof_device_silence: seconds(30),
             proof_timeout: seconds(85),
             max_login_failures: 3,
+            login_backoff: LoginBackoff::default(),
             claim_wait: Duration::from_millis(250),
             silence: seconds(120),
             stall: seconds(60),

@@ -18,7 +18,8 @@ pub const KEYS: &[Key] = &[
          hellos are counted by version and key exchange."),
     Key::new("device.guard", r#""strict""#, "strict | preamble",
         "How long bytes of a device are judged: for the whole session, or only until it is authenticated.\n\
-         preamble is for firmware that strict mistreats; tell us when you need it.").new_sessions(),
+         preamble is for firmware that strict mistreats; tell us when you need it: with it, whoever has a\n\
+         password may say DISCONNECT or a second identity after its login, and MPS believes it.").new_sessions(),
     Key::new("device.hold", r#""30s""#, "duration",
         "How long a device waits when no instance can take it. Firmware that is refused stays away for many\n\
          minutes; half of max-connections may wait.").new_sessions(),
@@ -26,7 +27,9 @@ pub const KEYS: &[Key] = &[
         "Connections at once. More wait in the kernel's queue. Each takes two open files and about 20 KiB,\n\
          half of it the kernel's."),
     Key::new("device.max-preauth", "2000", "count",
-        "Connections at once that have not authenticated: what an attacker without password can take.").live(),
+        "Connections at once on their way to a login, of which each may have one connection to an instance:\n\
+         what an attacker without password can take. Devices that wait for an instance (hold) and\n\
+         connections that are being closed are not among them.").live(),
     Key::new("device.proxy-from", "[]", "list of networks",
         "Load balancers, as 10.0.0.0/8 or one address: connections from there must begin with a PROXY header\n\
          (v1 or v2), all others must not.").new_sessions(),
@@ -53,6 +56,10 @@ pub const KEYS: &[Key] = &[
          devices give up after 90 s.").new_sessions(),
     Key::new("device.max-login-failures", "3", "count",
         "Wrong passwords that end a session.").new_sessions(),
+    Key::new("device.login-backoff", r#""source""#, "source | off",
+        "Whom failed logins keep away: the GUID that failed, from the network that failed, for 30 s each\n\
+         after six. Behind a balancer that sends no PROXY header all sources are one network: write off, or\n\
+         anybody who knows a GUID keeps that device away from this replica.").new_sessions(),
     Key::new("device.claim-wait", r#""250ms""#, "duration",
         "How long an authenticated device waits for the directory. It is served in any case.").new_sessions(),
     Key::new("device.silence", r#""120s""#, "duration",

@@ -148,6 +148,11 @@ impl Prover {
         self.login == Login::Proven
     }
 
+    /// Whether a login is among what [`Prover::to_instance`] will give out.
+    pub fn login_ready(&self) -> bool {
+        self.login == Login::Ready
+    }
+
     /// Whether the instance was asked to judge a login and has not answered.
     pub fn asked(&self) -> bool {
         self.login == Login::Asked

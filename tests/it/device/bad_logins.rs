@@ -1,5 +1,6 @@
 //! Logins that no honest device tries, and honest ones in unusual pieces.
 
+use mps_gateway::device::LoginBackoff;
 use mps_gateway::net::records::write_record;
 use mps_gateway::sim::device::{Closed, DeviceTls, RawDevice};
 use mps_gateway::wire::apf::{AUTH_SERVICE, GlobalRequest, Message, PFWD_SERVICE, UserauthRequest, kind};
@@ -178,4 +179,34 @@ async fn whoever_only_keeps_alive_before_its_login_is_cut_off_and_the_mps_reads_
     let heard: usize = gateway.mps[0].connections()[0].records.iter().sum();
     assert!(heard <= 93 + 4096, "{heard} bytes reached the MPS");
     gateway.still_serves(device(1)).await;
+}
+
+/// How many wrong passwords the MPS was asked to judge, of twenty said at once in as many sessions.
+async fn judged_of_twenty_at_once(login_backoff: LoginBackoff) -> f64 {
+    let gateway = Gateway::before(1, |settings| settings.login_backoff = login_backoff).await;
+    let attempts = (0..20).map(|_| async {
+        let mut raw = gateway.connect().await;
+        raw.greet(device(1)).await.expect("said");
+        within(raw.expect_message(&Message::ServiceAccept { service: AUTH_SERVICE })).await.expect("heard");
+        raw
+    });
+    let mut ready = within(futures_util::future::join_all(attempts)).await;
+    for raw in &mut ready {
+        raw.send(&login(b"wrong")).await.expect("said");
+    }
+    for raw in &mut ready {
+        if let Ok(failure) = within(raw.message()).await {
+            assert_eq!(failure[0], kind::USERAUTH_FAILURE); // the others are closed unasked
+        }
+    }
+    drop(ready);
+    gateway.all_gone().await;
+    gateway.metric("login_failures_total")
+}
+
+#[tokio::test]
+async fn wrong_passwords_said_at_once_count_like_those_said_in_turn() {
+    let judged = judged_of_twenty_at_once(LoginBackoff::Source).await;
+    assert!((2.0..=7.0).contains(&judged), "{judged} logins");
+    assert_eq!(judged_of_twenty_at_once(LoginBackoff::Off).await, 20.0, "unless an operator wants it so");
 }
