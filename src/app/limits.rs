@@ -5,14 +5,20 @@ use tracing::warn;
 /// Files we need beside connections: listeners, Redis, admin connections, the runtime.
 const OTHERS: u64 = 512;
 
-/// Warns when the limit of open files is too small for `connections` of two files each.
-pub fn check(connections: usize) {
-    let needed = 2 * connections as u64 + OTHERS;
-    let Some(limit) = open_files() else { return }; // no /proc: nothing to say
-    if limit < needed {
-        let serves = limit.saturating_sub(OTHERS) / 2;
-        warn!(limit, needed, serves, "device.max-connections is more than the limit of open files allows");
+/// How many of `connections`, of two files each, the limit of open files allows. Warns if not all: with
+/// more, connects to instances would fail for want of a file, and every one of them look broken.
+pub fn allowed(connections: usize) -> usize {
+    let Some(limit) = open_files() else { return connections }; // no /proc: nothing to say
+    let allowed = within(connections, limit);
+    if allowed < connections {
+        warn!(limit, connections, allowed, "the limit of open files allows less than device.max-connections");
     }
+    allowed
+}
+
+fn within(connections: usize, limit: u64) -> usize {
+    let files = limit.saturating_sub(OTHERS) / 2;
+    connections.min(usize::try_from(files).unwrap_or(usize::MAX)).max(1)
 }
 
 fn open_files() -> Option<u64> {
@@ -39,6 +45,14 @@ mod tests {
         assert_eq!(soft_limit(text), Some(1024));
         assert_eq!(soft_limit("Max open files   unlimited   unlimited   files"), Some(u64::MAX));
         assert_eq!(soft_limit(""), None);
-        check(usize::MAX / 4); // only warns
+    }
+
+    #[test]
+    fn no_more_connections_than_there_are_files_for() {
+        assert_eq!(within(100_000, 1024), 256);
+        assert_eq!(within(100, 1024), 100);
+        assert_eq!(within(100_000, u64::MAX), 100_000);
+        assert_eq!(within(100_000, 10), 1, "it may still try");
+        assert!(allowed(usize::MAX) < usize::MAX / 2 || open_files().is_none_or(|limit| limit == u64::MAX));
     }
 }

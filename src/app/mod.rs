@@ -219,7 +219,6 @@ async fn open(
 
 async fn load_certificate(settings: &Settings, metrics: &Arc<Metrics>) -> Result<Option<Shown>, BindError> {
     let Some(device) = &settings.device else { return Ok(None) };
-    limits::check(device.settings.max_connections);
     let name = &settings.directory.replica_name;
     Ok(Some(Shown::load(&device.certificate, name, Arc::clone(metrics)).await?))
 }
@@ -244,7 +243,8 @@ async fn bind_plane(
 ) -> Result<Option<Arc<Plane>>, BindError> {
     let Some((parts, device)) = parts.zip(settings.device.as_ref()) else { return Ok(None) };
     let keeper = Arc::clone(&parts.keeper);
-    match Plane::bind(device.settings.clone(), parts) {
+    let max_connections = limits::allowed(device.settings.max_connections);
+    match Plane::bind(device::Settings { max_connections, ..device.settings.clone() }, parts) {
         Ok(plane) => Ok(Some(Arc::new(plane))),
         Err(source) => {
             keeper.leave().await; // no lease of a replica that never served

@@ -14,6 +14,8 @@ label_set! {
     pub enum ConnectOutcome {
         /// It stands.
         Connected = "connected",
+        /// We lack a file, a port or memory for it.
+        Ours = "ours",
         /// The host's name has no address.
         Resolve = "resolve",
         /// TCP was refused or failed.
@@ -28,6 +30,7 @@ label_set! {
 impl From<&ConnectError> for ConnectOutcome {
     fn from(error: &ConnectError) -> Self {
         match error {
+            error if error.is_ours() => Self::Ours,
             ConnectError::Resolve(..) => Self::Resolve,
             ConnectError::Tcp(_) => Self::Tcp,
             ConnectError::Timeout => Self::Timeout,

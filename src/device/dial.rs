@@ -22,6 +22,9 @@ use crate::route::Why;
 /// Held devices come back over this time once somebody can take them, not all at once.
 const COME_BACK: Duration = Duration::from_millis(500);
 
+/// While those who are up take nobody, each round comes back over twice the time, up to this.
+const COME_BACK_MOST: Duration = Duration::from_secs(5);
+
 /// What one look at the candidates came to.
 enum Tried {
     Connected(Arc<Instance>, Leg),
@@ -54,6 +57,7 @@ impl Trip {
     async fn seek(&mut self, id: DeviceId) -> Result<(Arc<Instance>, Leg), SessionError> {
         let hold_ends = Instant::now() + self.settings.hold;
         let over = |_| SessionError::HoldOver;
+        let mut pause = COME_BACK;
         loop {
             if self.place.is_none() {
                 let place = timeout_at(hold_ends, self.come_in()).await.map_err(over)?;
@@ -65,8 +69,11 @@ impl Trip {
                 Tried::Nobody => None,
             };
             self.hold()?;
-            let waiting = timeout_at(hold_ends, self.wait(id, wait_for.as_deref()));
-            let Some((permit, place)) = waiting.await.map_err(over)? else { continue };
+            let waiting = timeout_at(hold_ends, self.wait(id, wait_for.as_deref(), pause));
+            let Some((permit, place)) = waiting.await.map_err(over)? else {
+                pause = (pause * 2).min(COME_BACK_MOST);
+                continue;
+            };
             self.let_in(place);
             let instance = wait_for.expect("a permit is for somebody");
             let until = Instant::now() + self.settings.connect_total;
@@ -77,13 +84,18 @@ impl Trip {
     }
 
     /// Waits until it is this device's turn at an instance, or until somebody may be up.
-    async fn wait(&self, id: DeviceId, instance: Option<&Instance>) -> Option<(ConnectPermit, Place)> {
+    async fn wait(
+        &self,
+        id: DeviceId,
+        instance: Option<&Instance>,
+        pause: Duration,
+    ) -> Option<(ConnectPermit, Place)> {
         let instances = &self.plane.parts.instances;
         if let Some(instance) = instance {
             return instances.turn(&instance.name, self.come_in()).await.ok();
         }
         instances.somebody(&Pool::mps()).await;
-        sleep(COME_BACK / 10 + spread(id, COME_BACK)).await;
+        sleep(pause / 10 + spread(id, pause)).await;
         None
     }
 
@@ -140,7 +152,7 @@ impl Trip {
         busy.map_or(Tried::Nobody, Tried::Busy)
     }
 
-    /// One connect. A failed one makes the instance avoided for a while.
+    /// One connect. A failed one makes the instance avoided for a while, if the fault may be its own.
     async fn try_one(&self, instance: &Instance, permit: ConnectPermit, until: Instant) -> Option<Leg> {
         let began = Instant::now();
         let parts = &self.plane.parts;
@@ -157,16 +169,20 @@ impl Trip {
             }
             Err(error) => {
                 self.plane.counts.connects.of((&error).into()).increment(1);
-                let known = parts.instances.avoided(&instance.name);
-                parts.instances.connect_failed(&instance.name);
+                let hurried =
+                    matches!(error, ConnectError::Timeout) && limit < self.settings.connect_timeout / 2;
+                let known = error.is_ours() || hurried || parts.instances.avoided(&instance.name);
                 log_failure(&instance.name, &error, known);
+                if !error.is_ours() && !hurried {
+                    parts.instances.connect_failed(&instance.name);
+                }
                 None
             }
         }
     }
 }
 
-/// Once when an instance begins to be avoided; those under way at that time are of no news.
+/// Once when an instance begins to be avoided; other failures are counted, and of no news.
 fn log_failure(instance: &InstanceName, error: &ConnectError, known: bool) {
     let error = Chain(error);
     if known {

@@ -184,7 +184,8 @@ impl Instances {
         self.gate(name).is_some_and(|gate| gate.avoided_until().is_some())
     }
 
-    /// Ready when somebody of `pool` is up and not avoided: at once, if so now. Safe to cancel.
+    /// Ready when somebody of `pool` is up, has weight and is not avoided: at once, if so now. Safe to
+    /// cancel.
     pub async fn somebody(&self, pool: &Pool) {
         let mut changes = self.current.subscribe();
         loop {
@@ -207,7 +208,8 @@ impl Instances {
     fn usable(&self, pool: &Pool) -> Result<(), Option<Instant>> {
         let snapshot = self.snapshot();
         let mut first = None;
-        for instance in snapshot.instances.iter().filter(|i| i.pool == *pool && i.state == State::Up) {
+        let takes = |i: &&Arc<Instance>| i.pool == *pool && i.state == State::Up && i.weight > 0.0;
+        for instance in snapshot.instances.iter().filter(takes) {
             match self.gate(&instance.name).and_then(|gate| gate.avoided_until()) {
                 None => return Ok(()),
                 Some(until) => first = Some(first.map_or(until, |first: Instant| first.min(until))),

@@ -146,6 +146,12 @@ async fn whoever_waits_for_somebody_hears_of_a_new_list_a_success_and_the_end_of
     let began = Instant::now();
     instances.somebody(&Pool::mps()).await;
     assert!(began.elapsed() >= Duration::from_secs(5) && began.elapsed() < Duration::from_millis(5_100));
+    let mut weightless = settings(&["a"]);
+    weightless.list[0].weight = 0.0;
+    instances.replace(weightless);
+    assert!(somebody().await.is_err(), "who has no weight takes nobody");
+    let (heard, ()) = tokio::join!(somebody(), async { instances.replace(settings(&["a"])) });
+    heard.expect("its weight is heard of");
     assert!(timeout(SOON, instances.somebody(&Pool::new("rps"))).await.is_err(), "pools are apart");
 }
 

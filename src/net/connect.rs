@@ -42,6 +42,20 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Whether we lack a file, a port or memory, so that it says nothing about the instance.
+    pub fn is_ours(&self) -> bool {
+        const ENFILE: i32 = 23;
+        const EMFILE: i32 = 24;
+        const ENOBUFS: i32 = 105;
+        match self {
+            Self::Resolve(_, error) | Self::Tcp(error) | Self::Tls(error) => {
+                matches!(error.kind(), io::ErrorKind::OutOfMemory | io::ErrorKind::AddrNotAvailable)
+                    || matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
+            }
+            Self::Timeout => false,
+        }
+    }
+
     /// Metric label and log field: a closed set.
     pub const fn reason(&self) -> &'static str {
         match self {

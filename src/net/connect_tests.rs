@@ -97,3 +97,16 @@ async fn every_address_of_a_name_is_tried() {
     let (leg, _accepted) = tokio::join!(connect(&named, None, LIMIT), listener.accept());
     leg.map(|_| ()).expect("127.0.0.1 is among them");
 }
+
+#[test]
+fn what_we_lack_ourselves_is_told_from_what_an_instance_does() {
+    let tcp = |errno| ConnectError::Tcp(io::Error::from_raw_os_error(errno));
+    for (errno, ours) in
+        [(12, true), (23, true), (24, true), (99, true), (105, true), (111, false), (113, false)]
+    {
+        assert_eq!(tcp(errno).is_ours(), ours, "{}", tcp(errno).reason());
+        let resolve = ConnectError::Resolve("mps".into(), io::Error::from_raw_os_error(errno));
+        assert_eq!(resolve.is_ours(), ours, "{errno}");
+    }
+    assert!(!ConnectError::Timeout.is_ours());
+}

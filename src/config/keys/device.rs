@@ -25,7 +25,7 @@ pub const KEYS: &[Key] = &[
          minutes; half of max-connections may wait.").new_sessions(),
     Key::new("device.max-connections", "100000", "count",
         "Connections at once. More wait in the kernel's queue. Each takes two open files and about 20 KiB,\n\
-         half of it the kernel's."),
+         half of it the kernel's. No more than the limit of open files allows, less 512."),
     Key::new("device.max-preauth", "2000", "count",
         "Connections at once on their way to a login, of which each may have one connection to an instance:\n\
          what an attacker without password can take. Devices that wait for an instance (hold) and\n\

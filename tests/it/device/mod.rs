@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bad_logins;
+mod bounds;
 mod itinerary;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
