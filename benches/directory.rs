@@ -83,6 +83,7 @@ fn claiming(device_number: u64, session: u64, epoch: Option<Epoch>) -> Claiming 
         instance: "10.0.0.11".parse().expect("a name"),
         epoch,
         age: Duration::from_millis(1),
+        proven_at: None,
     }
 }
 
@@ -91,9 +92,22 @@ fn claim_words() -> Vec<String> {
     let replica = ReplicaId::new(1).to_string();
     let hash = redis::Script::new(CLAIM).get_hash().to_owned();
     let key = "mpsgw:d:5a5a5a5a-5a5a-5a5a-0000-__rand_int__";
-    ["evalsha", &hash, "1", key, &replica, "1__rand_int__", "10.0.0.11", "0", "1000", "1800", "mpsgw:sup:"]
-        .map(str::to_owned)
-        .to_vec()
+    [
+        "evalsha",
+        &hash,
+        "1",
+        key,
+        &replica,
+        "1__rand_int__",
+        "10.0.0.11",
+        "0",
+        "1000",
+        "1800",
+        "mpsgw:sup:",
+        "0",
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 /// Commands a second of redis-benchmark with 50 clients.

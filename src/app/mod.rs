@@ -86,8 +86,10 @@ impl App {
         let shown = load_certificate(&settings, &metrics).await?;
         let instance_tls = Arc::new(ArcSwapOption::from(instance_client(settings.instance_tls.as_ref())?));
         let drain = Drain::new(settings.drain.window);
+        let pulse = Arc::new(Pulse::start());
+        let house = keep_house(Arc::clone(&pulse), Arc::clone(&metrics));
         let sessions = Arc::new(Sessions::default());
-        let keeper = open(&settings, &outside, &sessions, &metrics, &drain).await?;
+        let keeper = open(&settings, &outside, &sessions, &metrics, &house).await?;
         let instances = Arc::new(Instances::new(settings.instances.clone()));
         let router = Arc::new(Router::new(Arc::clone(&keeper), Arc::clone(&instances)));
         let parts = |shown: &Shown| device::Parts {
@@ -103,8 +105,6 @@ impl App {
         let plane = bind_plane(&settings, shown.as_ref().map(parts)).await?;
         let (life, phases) = Life::start();
         let (reload, reloads) = mpsc::channel(1);
-        let pulse = Arc::new(Pulse::start());
-        let house = keep_house(Arc::clone(&pulse), Arc::clone(&metrics));
         let addresses = Addresses {
             admin: admin.as_ref().map(admin::Bound::addresses).unwrap_or_default(),
             device: plane.as_ref().map(|plane| plane.addresses()).unwrap_or_default(),
@@ -204,15 +204,15 @@ async fn open(
     outside: &Outside,
     sessions: &Arc<Sessions>,
     metrics: &Arc<Metrics>,
-    drain: &Drain,
+    house: &Drain,
 ) -> Result<Arc<Keeper>, BindError> {
     let (directory, sessions, metrics) =
         (settings.directory.clone(), Arc::clone(sessions), Arc::clone(metrics));
     let opened = match &outside.store {
         Some(store) => {
-            Keeper::with_store(directory, Arc::clone(store), sessions, metrics, drain.clone()).await
+            Keeper::with_store(directory, Arc::clone(store), sessions, metrics, house.clone()).await
         }
-        None => Keeper::open(directory, sessions, metrics, drain.clone()).await,
+        None => Keeper::open(directory, sessions, metrics, house.clone()).await,
     };
     Ok(opened?)
 }

@@ -69,6 +69,9 @@ pub struct Claiming {
     pub epoch: Option<Epoch>,
     /// Time since proof.
     pub age: Duration,
+    /// When it was proven by the store's clock, as far as that is known: a claim carried out late is
+    /// as old as it is then.
+    pub proven_at: Option<Epoch>,
 }
 
 /// What the store said to a claim.
@@ -152,6 +155,8 @@ pub enum Notice {
         /// Which one.
         session: SessionId,
     },
+    /// Listening has begun (again): what was told before is lost.
+    Resubscribed,
     /// The store can be reached (again).
     Connected {
         /// It is not the one we spoke to before: acknowledged writes may be lost.
@@ -221,7 +226,12 @@ pub trait Directory: Lookup {
     /// Everybody's leases.
     async fn registry(&self) -> Result<Registry, DirectoryError>;
 
+    /// Whether a notice for `replica` did not fit since the last call.
+    fn overflowed(&self, _replica: ReplicaId) -> bool {
+        false
+    }
+
     /// What the store tells `replica` from now on. Bounded: what does not fit is lost, and repaired
-    /// by asserting records again. One listener for each replica; a second takes its place.
+    /// by asserting records again ([`Directory::overflowed`]). One listener for each replica; a second takes its place.
     fn notices(&self, replica: ReplicaId) -> mpsc::Receiver<Notice>;
 }

@@ -1,10 +1,11 @@
 //! Settling claims: what the store's answer means for the session that asked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Keeper;
 use super::replicas::Stands;
-use crate::directory::{Claimed, Claiming, DirectoryError, Outcome};
+use crate::directory::{Claimed, Claiming, DirectoryError, FRESH, Outcome};
 use crate::model::{Claim, DeviceId, Epoch};
 use crate::sessions::{CloseReason, Session};
 
@@ -36,6 +37,16 @@ impl Keeper {
     async fn settled(&self, session: &Session, claiming: Claiming) -> Result<Claimed, DirectoryError> {
         match self.store.claim(&claiming).await? {
             Outcome::Granted { epoch, .. } => Ok(self.granted(session, epoch)),
+            // No store refuses what is young, unless its clock was set forward since the last beat: ask
+            // again without it.
+            Outcome::Refused(_) if session.proven.elapsed() < FRESH && claiming.proven_at.is_some() => {
+                self.wake.beat.notify_one(); // which learns the clock
+                let young = Claiming { proven_at: None, age: session.proven.elapsed(), ..claiming };
+                match self.store.claim(&young).await? {
+                    Outcome::Granted { epoch, .. } => Ok(self.granted(session, epoch)),
+                    Outcome::Refused(newer) => self.refused(session, newer).await,
+                }
+            }
             Outcome::Refused(newer) => self.refused(session, newer).await,
         }
     }
@@ -47,13 +58,19 @@ impl Keeper {
         if sessions.is_empty() {
             return Ok(0);
         }
-        let claimings: Vec<_> = sessions.iter().map(|session| self.claiming(session)).collect();
+        if self.confirmed.lock().is_none() {
+            return Err(DirectoryError::Unreachable("no heartbeat yet".to_owned())); // nor its clock
+        }
+        let claimings: Vec<_> = sessions.iter().map(|session| self.claiming_again(session)).collect();
         let outcomes = self.store.claim_many(&claimings).await?;
         let mut stand = 0;
         for (session, outcome) in sessions.into_iter().zip(outcomes) {
             let claimed = match outcome {
                 Outcome::Granted { epoch, .. } => self.granted(session, epoch),
-                Outcome::Refused(newer) => self.refused(session, newer).await?,
+                Outcome::Refused(newer) => self.refused(session, newer).await.unwrap_or_else(|_| {
+                    self.owed.claim(session.device, session.id);
+                    Claimed::Pending
+                }),
             };
             stand += usize::from(matches!(claimed, Claimed::Granted(_)));
         }
@@ -65,14 +82,32 @@ impl Keeper {
         !session.released() && session.closing() != Some(CloseReason::Superseded)
     }
 
-    fn claiming(&self, session: &Session) -> Claiming {
+    pub(super) fn claiming(&self, session: &Session) -> Claiming {
         Claiming {
             device: session.device,
             key: self.key(session),
             instance: session.instance.clone(),
             epoch: session.epoch(),
             age: session.proven.elapsed(),
+            proven_at: self.proven_at(session),
         }
+    }
+
+    /// A claim that was made before, granted or not: in order of proof, with no privilege of the young,
+    /// since somebody proven later may have been faster.
+    fn claiming_again(&self, session: &Session) -> Claiming {
+        Claiming { epoch: session.epoch().or_else(|| self.proven_at(session)), ..self.claiming(session) }
+    }
+
+    /// When `session` was proven, by the store's clock as of the last beat.
+    fn proven_at(&self, session: &Session) -> Option<Epoch> {
+        let (asked, then) = (*self.confirmed.lock())?;
+        let (then, micros) = (then * 1000, |span: Duration| span.as_micros() as u64);
+        let at = match session.proven.checked_duration_since(asked) {
+            Some(after) => then + micros(after),
+            None => then.saturating_sub(micros(asked - session.proven)),
+        };
+        Epoch::new(at)
     }
 
     pub(super) fn granted(&self, session: &Session, epoch: Epoch) -> Claimed {

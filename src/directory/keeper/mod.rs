@@ -53,8 +53,8 @@ pub struct Keeper {
     owed: Owed,
     /// The last beat was refused, by a store that can be reached: it takes no writes.
     refusing: AtomicBool,
-    /// When the last beat that succeeded was sent.
-    confirmed: Mutex<Option<Instant>>,
+    /// When the last beat that succeeded was sent, and what time it was then by the store's clock (ms).
+    confirmed: Mutex<Option<(Instant, u64)>>,
     wake: Wake,
     left: AtomicBool,
     /// How often data was lost ..
@@ -75,6 +75,7 @@ struct Wake {
     beat: Notify,
     mend: Notify,
     republish: Notify,
+    reassert: Notify,
 }
 
 /// A claim under way: owed if it is given up before it is settled.
@@ -95,8 +96,8 @@ impl Drop for Unsettled<'_> {
 
 impl Keeper {
     /// Opens the directory that `settings.url` names and starts the tasks that keep it (beat,
-    /// re-publish, notices). They end, and the lease with them, once the drain has begun and the
-    /// last session is over, or when [`Keeper::leave`] is called.
+    /// re-publish, notices). They end, and the lease with them, when [`Keeper::leave`] is called,
+    /// and not before: `drain` only counts them.
     pub async fn open(
         settings: Settings,
         sessions: Arc<Sessions>,
@@ -206,8 +207,12 @@ impl Keeper {
     /// Releases exactly this session's claim, now or as soon as the directory answers. Never waits.
     pub fn release(&self, session: &Session) {
         session.release(); // first: a claim of it under way then undoes itself
-        self.owed.settled(session.device, session.id);
+        let unsettled = self.owed.settled(session.device, session.id);
         self.owed.release(session.device, self.key(session));
+        if unsettled {
+            // Its claim may still be on its way, by another connection.
+            self.owed.release_again(session.device, self.key(session));
+        }
         self.seen.forget(session.device);
         self.wake.mend.notify_one();
     }
@@ -308,10 +313,9 @@ impl Keeper {
     /// lease run out.
     fn store_confirmed(&self) -> bool {
         match self.store.connected_since() {
-            Some(since) => self
-                .confirmed
-                .lock()
-                .is_some_and(|confirmed| confirmed >= since && confirmed.elapsed() < self.settings.lease),
+            Some(since) => self.confirmed.lock().is_some_and(|(confirmed, _)| {
+                confirmed >= since && confirmed.elapsed() < self.settings.lease
+            }),
             None => true,
         }
     }

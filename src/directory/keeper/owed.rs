@@ -11,6 +11,9 @@ use crate::model::{DeviceId, SessionId, SessionKey};
 
 /// Releases that wait at most; the oldest goes first. A release lost costs one "not connected".
 const RELEASES: usize = 65_536;
+/// When a release is repeated: by then a connection on which its claim may have waited has answered
+/// or is given up.
+const AGAIN: Duration = Duration::from_secs(10);
 /// Changes remembered at most.
 const CHANGES: usize = 131_072;
 /// How long a change may be forgotten by a failover.
@@ -28,6 +31,8 @@ struct Debts {
     /// At most one for each session of ours.
     claims: HashMap<DeviceId, SessionId>,
     releases: VecDeque<(DeviceId, SessionKey)>,
+    /// Releases to be repeated, and when.
+    again: VecDeque<(Instant, DeviceId, SessionKey)>,
     changes: VecDeque<(Instant, Change)>,
 }
 
@@ -38,15 +43,19 @@ pub(super) struct Owed(Mutex<Debts>);
 impl Owed {
     /// The session's claim is not granted.
     pub fn claim(&self, device: DeviceId, session: SessionId) {
-        self.0.lock().claims.insert(device, session);
+        let mut debts = self.0.lock();
+        let owed = debts.claims.entry(device).or_insert(session);
+        *owed = (*owed).max(session); // never an older session's in place of a newer one's
     }
 
-    /// The session's claim is settled, or the session is over.
-    pub fn settled(&self, device: DeviceId, session: SessionId) {
+    /// The session's claim is settled, or the session is over. Answers whether it was owed.
+    pub fn settled(&self, device: DeviceId, session: SessionId) -> bool {
         let mut debts = self.0.lock();
-        if debts.claims.get(&device) == Some(&session) {
+        let owed = debts.claims.get(&device) == Some(&session);
+        if owed {
             debts.claims.remove(&device);
         }
+        owed
     }
 
     /// Up to `most` of the claims owed.
@@ -68,9 +77,23 @@ impl Owed {
         debts.releases.push_back((device, key));
     }
 
+    /// The claim is to be released once more, later: it may be carried out after its first release.
+    pub fn release_again(&self, device: DeviceId, key: SessionKey) {
+        let mut debts = self.0.lock();
+        if debts.again.len() == RELEASES {
+            debts.again.pop_front();
+        }
+        debts.again.push_back((Instant::now() + AGAIN, device, key));
+    }
+
     /// The oldest releases owed, up to `most`: they stay owed until [`Owed::released`].
     pub fn releases(&self, most: usize) -> Vec<(DeviceId, SessionKey)> {
-        self.0.lock().releases.iter().take(most).copied().collect()
+        let mut debts = self.0.lock();
+        while debts.again.front().is_some_and(|(due, ..)| *due <= Instant::now()) {
+            let due = debts.again.pop_front().map(|(_, device, key)| (device, key));
+            debts.releases.extend(due);
+        }
+        debts.releases.iter().take(most).copied().collect()
     }
 
     /// These releases were carried out.

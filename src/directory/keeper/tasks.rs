@@ -17,8 +17,9 @@ use crate::sessions::{Session, Sessions};
 
 /// How often debts are tried again while there are some.
 const RETRY: Duration = Duration::from_millis(500);
-/// How long there must have been no session, once the drain has begun, for the lease to end.
-const QUIET: Duration = Duration::from_millis(500);
+/// After notices were lost all sessions are asserted within about this: well inside the 40 s in which
+/// the older of two sessions must have ended.
+const REASSERTED: Duration = Duration::from_secs(15);
 /// Steps in which one part of the table is asserted again.
 const STEPS: u32 = 32;
 
@@ -41,17 +42,11 @@ impl Keeper {
         run(|keeper| Box::pin(async move { keeper.mend_for_ever().await }));
         run(|keeper| Box::pin(async move { keeper.republish_when_lost().await }));
         run(|keeper| Box::pin(async move { keeper.assert_for_ever().await }));
+        run(|keeper| Box::pin(async move { keeper.reassert_when_told().await }));
         let (keeper, halt) = (Arc::clone(self), self.halt.clone());
         drain.spawn(async move { halt.run_until_cancelled(keeper.beat_for_ever(pulse)).await });
         let (keeper, halt) = (Arc::clone(self), self.halt.clone());
         drain.spawn(async move { halt.run_until_cancelled(keeper.hear(notices)).await });
-        let (keeper, halt, drained) = (Arc::clone(self), self.halt.clone(), drain.clone());
-        drain.spawn(async move {
-            // Not under `halt`: leaving halts the others first.
-            if halt.run_until_cancelled(keeper.over(drained)).await.is_some() {
-                keeper.leave().await;
-            }
-        });
     }
 
     async fn beat_for_ever(&self, mut pulse: Pulse) {
@@ -96,7 +91,10 @@ impl Keeper {
         }
         // From here on "no record" is believed again, so all the above comes first.
         self.store.adopt(&beaten.registry.data);
-        *self.confirmed.lock() = Some(asked);
+        *self.confirmed.lock() = Some((asked, beaten.registry.now));
+        if self.store.overflowed(self.replica) {
+            self.wake.reassert.notify_one();
+        }
         if pulse.failing {
             info!(lost, "directory back");
         }
@@ -172,15 +170,21 @@ impl Keeper {
             if releases.is_empty() {
                 break;
             }
-            self.store.release_many(&releases).await?;
+            let released = self.store.release_many(&releases).await?;
             self.owed.released(&releases);
+            // A displaced session's claim may have come in last: its record was that of the newer one.
+            for ((device, key), _) in releases.iter().zip(released).filter(|(_, released)| *released) {
+                if let Some(newer) = self.sessions.get(*device).filter(|newer| newer.id != key.session) {
+                    self.owed.claim(*device, newer.id);
+                }
+            }
         }
         let owed = self.owed.claims(BATCH);
         let (mut sessions, all) = (Vec::with_capacity(owed.len()), owed.len());
         for (device, id) in owed {
             match self.sessions.get(device).filter(|session| session.id == id) {
                 Some(session) => sessions.push(session),
-                None => self.owed.settled(device, id), // it is over
+                None => drop(self.owed.settled(device, id)), // it is over
             }
         }
         self.assert(&sessions).await?;
@@ -200,9 +204,26 @@ impl Keeper {
             for _ in 0..STEPS {
                 sleep(step).await;
                 let batch = batches.next().unwrap_or_default();
-                for batch in batch.chunks(BATCH) {
-                    let _ = self.assert(batch).await; // away: the next round, or the re-publish, repairs it
-                }
+                self.assert_or_owe(batch).await;
+            }
+        }
+    }
+
+    /// Asserts every record soon: somebody may have displaced sessions of ours, and we were not told.
+    async fn reassert_when_told(&self) {
+        loop {
+            self.wake.reassert.notified().await;
+            for part in 0..Sessions::PARTS {
+                sleep(REASSERTED / Sessions::PARTS as u32).await;
+                self.assert_or_owe(&self.sessions.part(part)).await;
+            }
+        }
+    }
+
+    async fn assert_or_owe(&self, sessions: &[Arc<Session>]) {
+        for batch in sessions.chunks(BATCH) {
+            if self.assert(batch).await.is_err() {
+                batch.iter().for_each(|session| self.owed.claim(session.device, session.id));
             }
         }
     }
@@ -215,6 +236,7 @@ impl Keeper {
                         self.supersede(&ours);
                     }
                 }
+                Notice::Resubscribed => self.wake.reassert.notify_one(),
                 Notice::Connected { failover } => {
                     if failover {
                         self.replay().await;
@@ -233,18 +255,6 @@ impl Keeper {
         for device in devices {
             if let Some(session) = self.sessions.get(device) {
                 self.owed.claim(device, session.id);
-            }
-        }
-    }
-
-    /// Ready after the last session of a drain: until then our records count, and so does the lease.
-    async fn over(&self, drain: Drain) {
-        drain.begun().await;
-        let mut quiet = Instant::now();
-        while quiet.elapsed() < QUIET {
-            sleep(QUIET / 5).await;
-            if !self.sessions.is_empty() {
-                quiet = Instant::now();
             }
         }
     }

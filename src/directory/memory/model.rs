@@ -184,10 +184,12 @@ fn raised(claiming: &Claiming, stored: u64, now: u64) -> Option<u64> {
     if let Some(epoch) = claiming.epoch {
         return Some(epoch.micros()).filter(|epoch| *epoch > stored);
     }
-    let proven = now.saturating_sub(micros(claiming.age)).max(1);
+    let late = claiming.proven_at.map_or(0, |proven| now.saturating_sub(proven.micros()));
+    let age = micros(claiming.age).max(late);
+    let proven = now.saturating_sub(age).max(1);
     if proven > stored {
         Some(proven)
-    } else if claiming.age < FRESH {
+    } else if age < micros(FRESH) {
         Some(stored + 1)
     } else {
         None

@@ -51,7 +51,7 @@ fn device() -> DeviceId {
 
 fn claiming(key: SessionKey, epoch: Option<Epoch>, age: u64) -> Claiming {
     let instance = format!("mps-{}", key.session).parse().expect("a name");
-    Claiming { device: device(), key, instance, epoch, age: Duration::from_micros(age) }
+    Claiming { device: device(), key, instance, epoch, age: Duration::from_micros(age), proven_at: None }
 }
 
 fn granted(model: &mut Model, claiming: &Claiming, now: u64) -> Option<Epoch> {

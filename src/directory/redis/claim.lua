@@ -1,7 +1,8 @@
 -- Claims, restores or asserts one record.
 -- KEYS[1]  the record
 -- ARGV     replica, session, instance, epoch granted before (0: none), microseconds since proof,
---          seconds to keep the record, prefix of the channels on which the displaced are told
+--          seconds to keep the record, prefix of the channels on which the displaced are told,
+--          when the session was proven by this clock (0: unknown)
 -- Returns  {1, epoch, what stood there or false} or {0, the newer record}
 local function read(text)
   if type(text) ~= 'string' then return nil end           -- absent, or not a text at all
@@ -23,8 +24,10 @@ else
   e = tonumber(ARGV[4])
   if e == 0 then
     local t = redis.call('TIME')
-    local age = tonumber(ARGV[5])
-    e = t[1] * 1000000 + t[2] - age                       -- when the session was proven
+    local now = t[1] * 1000000 + t[2]
+    local age, proven = tonumber(ARGV[5]), tonumber(ARGV[8])
+    if proven > 0 then age = math.max(age, now - proven) end -- carried out late: so much older
+    e = now - age                                         -- when the session was proven
     if e < 1 then e = 1 end
     if e <= stored then
       if age < 3000000 then e = stored + 1                -- truly fresh: wins whatever the clocks say

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, PushInfo, PushKind, RedisError, ServerErrorKind, Value, cmd, from_redis_value};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -58,9 +59,20 @@ pub struct Redis {
 /// Who hears notices, and what the greeting of a connection must remember.
 struct Listeners {
     keys: Arc<Keys>,
-    tell: Mutex<HashMap<ReplicaId, mpsc::Sender<Notice>>>,
+    tell: Mutex<HashMap<ReplicaId, Listener>>,
     /// `master_replid` of the store as we last met it: another one means a failover (or a restart).
     met: Mutex<Option<String>>,
+}
+
+struct Listener {
+    tell: mpsc::Sender<Notice>,
+    overflowed: bool,
+}
+
+impl Listener {
+    fn tell(&mut self, notice: Notice) {
+        self.overflowed |= matches!(self.tell.try_send(notice), Err(TrySendError::Full(_)));
+    }
 }
 
 impl Redis {
@@ -147,6 +159,7 @@ impl Listeners {
                     self.tell.lock().keys().map(|replica| self.keys.channel(*replica)).collect();
                 if !channels.is_empty() {
                     connection.subscribe(channels).await.map_err(failure)?;
+                    self.tell_all(&Notice::Resubscribed);
                 }
             }
         }
@@ -164,8 +177,8 @@ impl Listeners {
     }
 
     fn tell_all(&self, notice: &Notice) {
-        for tell in self.tell.lock().values() {
-            let _ = tell.try_send(notice.clone()); // full: the next beat and asserting again repair it
+        for listener in self.tell.lock().values_mut() {
+            listener.tell(notice.clone());
         }
     }
 
@@ -182,9 +195,9 @@ impl Listeners {
             Some((replica, Notice::Superseded { device: self.keys.device(key)?, session }))
         };
         if let Some((replica, notice)) = notice()
-            && let Some(tell) = self.tell.lock().get(&replica)
+            && let Some(listener) = self.tell.lock().get_mut(&replica)
         {
-            let _ = tell.try_send(notice); // full: asserting again repairs it
+            listener.tell(notice);
         }
     }
 }
@@ -317,12 +330,17 @@ impl Directory for Redis {
         Ok(scripts::beaten(answer)?.registry)
     }
 
+    fn overflowed(&self, replica: ReplicaId) -> bool {
+        let mut listeners = self.listeners.tell.lock();
+        listeners.get_mut(&replica).is_some_and(|listener| std::mem::take(&mut listener.overflowed))
+    }
+
     fn notices(&self, replica: ReplicaId) -> mpsc::Receiver<Notice> {
         let (tell, listen) = mpsc::channel(NOTICES);
         if self.reachable() {
             let _ = tell.try_send(Notice::Connected { failover: false });
         }
-        self.listeners.tell.lock().insert(replica, tell);
+        self.listeners.tell.lock().insert(replica, Listener { tell, overflowed: false });
         self.messages.renew(); // the next connection subscribes to this channel as well
         listen
     }

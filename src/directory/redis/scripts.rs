@@ -49,7 +49,8 @@ impl Scripts {
             .arg(claiming.epoch.map_or(0, Epoch::micros))
             .arg(u64::try_from(claiming.age.as_micros()).unwrap_or(u64::MAX))
             .arg(RECORD_TTL.as_secs())
-            .arg(&keys.channels);
+            .arg(&keys.channels)
+            .arg(claiming.proven_at.map_or(0, Epoch::micros));
         command
     }
 

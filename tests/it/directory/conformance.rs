@@ -41,6 +41,7 @@ async fn conformance(store: &dyn Directory) {
     a_claim_is_idempotent(store).await;
     the_session_proven_last_wins(store).await;
     a_young_claim_always_wins(store).await;
+    a_claim_carried_out_late_is_as_old_as_it_is_then(store).await;
     a_restore_never_replaces_a_newer_claim(store).await;
     a_release_ends_exactly_its_own_claim(store).await;
     many_are_answered_in_order(store).await;
@@ -51,7 +52,7 @@ async fn conformance(store: &dyn Directory) {
 }
 
 fn fresh(device: DeviceId, key: SessionKey, instance: &str) -> Claiming {
-    Claiming { device, key, instance: named(instance), epoch: None, age: Duration::ZERO }
+    Claiming { device, key, instance: named(instance), epoch: None, age: Duration::ZERO, proven_at: None }
 }
 
 fn aged(claiming: Claiming, age: Duration) -> Claiming {
@@ -122,6 +123,17 @@ async fn a_young_claim_always_wins(store: &dyn Directory) {
     let (epoch, displaced) = granted(store, &young).await;
     assert_eq!((epoch.micros(), displaced.map(|claim| claim.epoch)), (future.micros() + 1, Some(future)));
     refused(store, &aged(fresh(device(30), key(1, 32), "a"), FRESH)).await;
+}
+
+async fn a_claim_carried_out_late_is_as_old_as_it_is_then(store: &dyn Directory) {
+    let (now, _) = granted(store, &fresh(device(35), key(1, 35), "a")).await;
+    let proven = |ago: u64| Epoch::new(now.micros() - ago * 1_000_000);
+    let late = Claiming { proven_at: proven(10), ..fresh(device(35), key(2, 35), "b") };
+    assert_eq!(refused(store, &late).await.key, key(1, 35), "it was young when it was sent");
+    let young = Claiming { proven_at: proven(1), ..late.clone() };
+    granted(store, &young).await;
+    let ahead = Claiming { proven_at: Epoch::new(now.micros() + 60_000_000), key: key(3, 35), ..late };
+    granted(store, &ahead).await; // the store's clock was set back since
 }
 
 async fn a_restore_never_replaces_a_newer_claim(store: &dyn Directory) {

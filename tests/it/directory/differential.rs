@@ -73,6 +73,7 @@ fn claiming(rng: &mut StdRng, epochs: &[Epoch]) -> Claiming {
         instance: named(&instance(rng)),
         epoch,
         age: Duration::from_micros(ages[rng.random_range(0..ages.len())]),
+        proven_at: Epoch::new(NOW + rng.random_range(0..300_000_000)).filter(|_| rng.random_range(0..2) == 0),
     }
 }
 
@@ -137,6 +138,7 @@ impl Run {
             .arg(claiming.age.as_micros() as u64)
             .arg(1800)
             .arg(format!("{}:sup:", self.prefix))
+            .arg(claiming.proven_at.map_or(0, Epoch::micros))
             .arg(&Self::clock(self.now));
         self.expected.push((expected, format!("at {}: {claiming:?}", self.now)));
     }

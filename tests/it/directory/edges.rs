@@ -32,6 +32,7 @@ fn claiming(replica: u64) -> Claiming {
         instance: named("fd00::1"),
         epoch: None,
         age: Duration::ZERO,
+        proven_at: None,
     }
 }
 
