@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::error::Refused;
 use super::owner::{self, Owned, Record, Source};
 use super::{Parts, ReloadRequest};
-use crate::directory::Freshness;
+use crate::directory::{DirectoryError, Freshness};
 use crate::model::{DeviceId, InstanceName};
 
 type Answer<T> = Result<Json<T>, Refused>;
@@ -98,8 +98,10 @@ pub async fn devices(
         return Err(bad(format!("limit: from 1 to {}", PAGE.0)));
     }
     let found = parts.keeper.devices(instance.as_ref(), limit, cursor.as_deref()).await;
-    let (devices, next) =
-        found.map_err(|error| Refused::later("directory-unreachable", error.to_string(), 5))?;
+    let (devices, next) = found.map_err(|error| match error {
+        DirectoryError::Cursor => bad(format!("cursor: {error}")),
+        _ => Refused::later("directory-unreachable", error.to_string(), 5),
+    })?;
     let devices: Vec<_> = devices.iter().map(|(device, claim)| Record::of(*device, claim)).collect();
     Ok(Json(json!({ "devices": devices, "cursor": next })))
 }

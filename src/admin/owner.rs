@@ -88,17 +88,21 @@ pub fn answer(device: DeviceId, answer: &Answer, here: ReplicaId, source: Source
         Answer::Nobody => {
             Err(Refused::new(StatusCode::NOT_FOUND, "no-owner", format!("no instance has {device} now")))
         }
-        Answer::Resyncing => {
+        Answer::Resyncing { stale } => {
             let message =
                 "the directory lost its data and is being filled again: \"nobody\" would be a guess";
-            Err(Refused::later("resyncing", message, 5))
+            Err(Refused::later("resyncing", message, 5).with("stale", self::stale(device, stale)))
         }
         Answer::Unreachable { stale } => {
             let refused = Refused::later("directory-unreachable", "the directory does not answer", 5);
-            let stale = stale.as_ref().map(|claim| Record::of(device, claim));
-            Err(refused.with("stale", serde_json::json!(stale)))
+            Err(refused.with("stale", self::stale(device, stale)))
         }
     }
+}
+
+/// The last record seen.
+fn stale(device: DeviceId, stale: &Option<Claim>) -> serde_json::Value {
+    serde_json::json!(stale.as_ref().map(|claim| Record::of(device, claim)))
 }
 
 #[cfg(test)]
@@ -164,8 +168,9 @@ mod tests {
     async fn nobody_and_unreachable_are_different_answers() {
         let (status, retry, body) = said(Answer::Nobody).await;
         assert_eq!((status, retry, &body["error"]), (404, None, &json!("no-owner")));
-        let (status, retry, body) = said(Answer::Resyncing).await;
+        let (status, retry, body) = said(Answer::Resyncing { stale: Some(claim()) }).await;
         assert_eq!((status, retry.as_deref(), &body["error"]), (503, Some("5"), &json!("resyncing")));
+        assert_eq!(body["stale"], record());
         let (status, retry, body) = said(Answer::Unreachable { stale: None }).await;
         assert_eq!((status, retry.as_deref(), &body["stale"]), (503, Some("5"), &Value::Null));
         let (status, _, body) = said(Answer::Unreachable { stale: Some(claim()) }).await;

@@ -163,7 +163,7 @@ async fn devices_come_in_pages_and_by_instance() {
     guids.sort();
     guids.dedup();
     assert_eq!(guids.len(), 10);
-    for query in ["limit=0", "limit=1001", "limit=x", "instance=a%20b", "page=2"] {
+    for query in ["limit=0", "limit=1001", "limit=x", "instance=a%20b", "page=2", "cursor=x"] {
         assert_eq!(desk.get(&format!("/admin/v1/devices?{query}")).await.status, 400, "{query}");
     }
 }

@@ -43,7 +43,10 @@ pub enum Answer {
     /// The directory is well and knows of no live session.
     Nobody,
     /// The directory answers but is being filled again after data loss: "nobody" would be a guess.
-    Resyncing,
+    Resyncing {
+        /// The last record seen, at most 10 min old.
+        stale: Option<Claim>,
+    },
     /// The directory does not answer. `stale` is the last record seen, at most 10 min old.
     Unreachable {
         /// The last record seen.

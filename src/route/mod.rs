@@ -86,7 +86,7 @@ impl Router {
             Answer::Owned { claim, .. } => Ownership::Owner(claim.instance),
             Answer::Pending { instance, .. } => Ownership::Owner(instance),
             Answer::Nobody => Ownership::Nobody,
-            Answer::Resyncing | Answer::Unreachable { .. } => Ownership::Away,
+            Answer::Resyncing { .. } | Answer::Unreachable { .. } => Ownership::Away,
         };
         weigh(device, &owner, self.known())
     }

@@ -176,5 +176,6 @@ impl Keeper {
             self.metrics.superseded.increment(1);
         }
         session.close(CloseReason::Superseded);
+        self.seen.forget(session.device);
     }
 }

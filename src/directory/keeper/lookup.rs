@@ -41,14 +41,25 @@ impl Keeper {
         let judged = async { self.judge(device, found.await).await };
         let answer = timeout(self.settings.budget, judged).await;
         self.metrics.lookup_seconds.record(began.elapsed().as_secs_f64());
-        answer.unwrap_or_else(|_| self.unanswered(device, &DirectoryError::Timeout))
+        answer.unwrap_or_else(|_| {
+            self.metrics.directory_errors.increment(1);
+            self.unanswered(device, &DirectoryError::Timeout)
+        })
     }
 
     /// Asks the store, and remembers what it said.
     async fn ask(&self, device: DeviceId) -> Found {
         let asked = Instant::now();
         let found = self.store.owner(device).await.map(|claim| claim.map(Arc::new));
+        if let (Ok(record), Some(ours)) = (&found, self.listed(device))
+            && record.as_ref().is_none_or(|record| record.key != self.key(&ours))
+        {
+            // Nobody told us, or our claim was lost: the answer to another settles which.
+            self.owed.claim(device, ours.id);
+            self.wake.mend.notify_one();
+        }
         match &found {
+            Ok(None) if self.guesses() => {} // what was seen before is worth more
             Ok(claim) => self.seen.saw(device, claim.clone(), asked),
             Err(DirectoryError::Lost) => self.wake.beat.notify_one(), // the beat sees what is lost
             Err(_) => self.metrics.directory_errors.increment(1),
@@ -73,17 +84,22 @@ impl Keeper {
         }
         match self.listed(device) {
             Some(session) => self.own(&session), // the directory has lost it; we have not
-            None if self.resyncing() || !self.store_confirmed() => Answer::Resyncing,
+            None if self.guesses() => Answer::Resyncing { stale: self.seen.stale(device) },
             None => Answer::Nobody,
         }
     }
 
+    /// Whether "no record" says nothing.
+    fn guesses(&self) -> bool {
+        self.resyncing() || !self.store_confirmed()
+    }
+
     /// How the session of `claim` stands: of our own sessions we know better than any lease.
-    fn stands(&self, device: DeviceId, claim: &Claim) -> Stands {
+    pub(super) fn stands(&self, device: DeviceId, claim: &Claim) -> Stands {
         if claim.key.replica != self.replica {
             return self.replicas.stands(claim.key.replica);
         }
-        let ours = self.sessions.get(device);
+        let ours = self.listed(device);
         match ours.is_some_and(|session| session.id == claim.key.session) {
             true => Stands::As(Standing::Live),
             false => Stands::Gone,
@@ -153,7 +169,9 @@ impl Keeper {
     fn unanswered(&self, device: DeviceId, error: &DirectoryError) -> Answer {
         match self.listed(device) {
             Some(session) => self.own(&session),
-            None if matches!(error, DirectoryError::Lost) => Answer::Resyncing,
+            None if matches!(error, DirectoryError::Lost) => {
+                Answer::Resyncing { stale: self.seen.stale(device) }
+            }
             None => Answer::Unreachable { stale: self.seen.stale(device) },
         }
     }
@@ -162,7 +180,7 @@ impl Keeper {
         let outcome = match &answer {
             Answer::Owned { .. } | Answer::Pending { .. } => LookupOutcome::Owned,
             Answer::Nobody => LookupOutcome::Nobody,
-            Answer::Resyncing => LookupOutcome::Resyncing,
+            Answer::Resyncing { .. } => LookupOutcome::Resyncing,
             Answer::Unreachable { .. } => LookupOutcome::Unreachable,
         };
         self.metrics.lookups.of((source, outcome)).increment(1);

@@ -280,8 +280,10 @@ impl Keeper {
             let step = self.store.scan(cursor.as_deref(), wanted.clamp(10, 1000)).await?;
             looked_at += step.looked_at.max(1);
             let here = |claim: &Claim| instance.is_none_or(|instance| claim.instance == *instance);
-            let lives = |claim: &Claim| self.replicas.stands(claim.key.replica) != replicas::Stands::Gone;
-            found.extend(step.records.into_iter().filter(|(_, claim)| here(claim) && lives(claim)));
+            let lives = |device, claim: &Claim| self.stands(device, claim) != replicas::Stands::Gone;
+            found.extend(
+                step.records.into_iter().filter(|(device, claim)| here(claim) && lives(*device, claim)),
+            );
             cursor = step.next;
             if cursor.is_none() || found.len() >= limit.max(1) || looked_at >= LOOKED_AT {
                 return Ok((found, cursor));

@@ -171,9 +171,9 @@ impl Replicas {
         view.read = Some(asked);
     }
 
-    /// Whether the registry was read at `since` or later.
+    /// Whether the registry was read after `since`.
     pub fn read_since(&self, since: Instant) -> bool {
-        self.view.read().read.is_some_and(|read| read >= since)
+        self.view.read().read.is_some_and(|read| read > since)
     }
 
     /// What the data was called at the last beat; `None` before the first.

@@ -7,10 +7,12 @@ use std::time::Duration;
 use tokio::time::{advance, sleep, timeout};
 
 use super::*;
-use crate::directory::{Lookup, Outcome};
+use crate::directory::{Claiming, Lookup, Outcome};
 use crate::model::SessionId;
 use crate::net::traffic::Traffic;
 use crate::sessions::{CloseReason, Listed};
+
+mod late;
 
 /// One replica over a shared directory.
 struct Replica {
@@ -148,10 +150,16 @@ async fn after_a_loss_of_data_everything_is_written_again_and_nobody_is_a_guess_
     let (one, two) = (replica(&store).await, replica(&store).await);
     let kept: Vec<_> = [one.connect(1, "a").await, one.connect(2, "b").await].into();
     let epochs: Vec<_> = kept.iter().map(|listed| listed.session.epoch()).collect();
+    assert_eq!(two.owner(device(1)).await.as_deref(), Some("a"));
     store.model(|model| model.flush());
     until("noticed", async || !two.keeper.status().synced).await;
+    for _ in 0..2 {
+        let answer = two.keeper.owner(device(1), Freshness::Fresh).await;
+        let Answer::Resyncing { stale: Some(claim) } = answer else { panic!("{answer:?}") };
+        assert_eq!(claim.instance.as_str(), "a", "and asking does not erase it");
+    }
     let answer = two.keeper.owner(device(9), Freshness::Fresh).await;
-    assert!(matches!(answer, Answer::Resyncing), "{answer:?}");
+    assert!(matches!(answer, Answer::Resyncing { stale: None }), "{answer:?}");
     until("back", async || two.owner(device(1)).await.is_some() && two.owner(device(2)).await.is_some())
         .await;
     until("in sync", async || one.keeper.status().synced && two.keeper.status().synced).await;
@@ -230,6 +238,7 @@ async fn a_superseded_session_that_still_stands_is_not_given_as_the_owner() {
     let store = Arc::new(Memory::default());
     let (one, two) = (replica(&store).await, replica(&store).await);
     let older = one.connect(1, "a").await;
+    assert_eq!(one.owner(device(1)).await.as_deref(), Some("a"), "and its record is cached");
     let _newer = two.connect(1, "b").await;
     older.session.closed().await;
     let answer = one.keeper.owner(device(1), Freshness::Cached).await;
@@ -266,7 +275,7 @@ async fn a_claim_that_comes_in_after_its_release_is_undone() {
     let one = replica(&store).await;
     let listed = one.prove(device(1), "a");
     one.keeper.release(&listed.session); // the session ends while its claim is under way ..
-    let claiming = crate::directory::Claiming {
+    let claiming = Claiming {
         device: device(1),
         key: one.keeper.key(&listed.session),
         instance: listed.session.instance.clone(),
@@ -319,66 +328,6 @@ async fn pages_cover_every_device_once_and_filter_by_instance() {
         assert_eq!(seen.len(), expected);
     }
     assert!(matches!(one.keeper.devices(None, 7, Some("nonsense")).await, Err(DirectoryError::Cursor)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_lease_of_a_drain_without_sessions_lasts_until_it_leaves() {
-    let store = Arc::new(Memory::default());
-    let (one, two) = (replica(&store).await, replica(&store).await);
-    let (drain, keeper) = (one.drain.clone(), Arc::clone(&one.keeper));
-    let drained = tokio::spawn(async move { drain.finish().await });
-    sleep(Duration::from_secs(2)).await; // nobody is proven yet, and somebody is about to be
-    let listed = one.connect(1, "a").await;
-    sleep(Duration::from_secs(1)).await;
-    assert_eq!(two.owner(device(1)).await.as_deref(), Some("a"), "its session is still up");
-    drop(listed); // no release: the record dies with the lease
-    keeper.leave().await;
-    drained.await.expect("no panic").expect("no task outlives the window");
-    until("gone", async || two.owner(device(1)).await.is_none()).await;
-    assert_eq!(two.keeper.replicas().len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_young_claim_wins_also_when_the_clock_was_set_forward_since_the_last_beat() {
-    let (ahead, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
-    let set = Arc::clone(&ahead);
-    let clock = move || {
-        let since = began.elapsed().as_micros() as u64;
-        1_790_000_000_000_000 + since + ahead.load(Ordering::Relaxed)
-    };
-    let store = Arc::new(Memory::with_clock(Arc::new(clock)));
-    let (one, two) = (replica(&store).await, replica(&store).await);
-    set.store(60_000_000, Ordering::Relaxed);
-    let late = one.prove(device(1), "a");
-    sleep(Duration::from_millis(100)).await;
-    let claiming = crate::directory::Claiming {
-        device: device(1),
-        key: two.keeper.key(&late.session),
-        instance: "b".parse().expect("a name"),
-        epoch: None,
-        age: Duration::ZERO,
-        proven_at: None,
-    };
-    store.claim(&claiming).await.expect("memory answers"); // by the new clock
-    let claimed = one.keeper.claim(&late.session).await;
-    assert!(matches!(claimed, Claimed::Granted(_)), "{claimed:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_claim_that_comes_in_after_its_only_release_is_released_again() {
-    let store = Arc::new(Memory::default());
-    let one = replica(&store).await;
-    store.set_away(true);
-    let listed = one.prove(device(1), "a");
-    assert_eq!(one.keeper.claim(&listed.session).await, Claimed::Pending);
-    let claiming = one.keeper.claiming(&listed.session);
-    one.keeper.release(&listed.session);
-    drop(listed);
-    store.set_away(false);
-    sleep(Duration::from_secs(3)).await; // the release is carried out ..
-    store.claim(&claiming).await.expect("memory answers"); // .. before the claim, which nobody hears of
-    sleep(Duration::from_secs(15)).await;
-    assert_eq!(store.owner(device(1)).await.expect("memory answers"), None);
 }
 
 #[tokio::test(start_paused = true)]

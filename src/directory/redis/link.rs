@@ -166,6 +166,13 @@ impl Link {
         error_of_ours
     }
 
+    /// Gives the connection up, if there is one, for a reason of ours.
+    pub fn refuse(&self, why: DirectoryError) {
+        if let Some(live) = self.live.load_full() {
+            self.lost(live.number, why);
+        }
+    }
+
     fn lost(&self, number: u64, why: DirectoryError) {
         let live = self.live.load();
         if live.as_ref().is_some_and(|live| live.number == number) {
@@ -179,7 +186,10 @@ impl Link {
     pub async fn connect(self: &Arc<Self>) -> Result<(), DirectoryError> {
         let connected = match timeout(self.purpose.connect, self.connected()).await {
             Ok(connected) => connected,
-            Err(_) => Err(DirectoryError::Timeout),
+            Err(_) => {
+                self.refuse(DirectoryError::Timeout); // perhaps in the greeting, which nobody then heard
+                Err(DirectoryError::Timeout)
+            }
         };
         connected.inspect_err(|error| *self.down.lock() = error.clone())
     }

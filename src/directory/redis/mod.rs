@@ -266,7 +266,14 @@ impl Directory for Redis {
     }
 
     async fn check_schema(&self) -> Result<(), DirectoryError> {
-        self.look_ups.check_schema().await
+        let checked = self.look_ups.check_schema().await;
+        if let Err(error @ DirectoryError::Schema(_)) = &checked {
+            // No connection may be used again before it has shown a schema that we know.
+            for link in [&self.beats, &self.look_ups, &self.bulk, &self.messages] {
+                link.refuse(error.clone());
+            }
+        }
+        checked
     }
 
     async fn claim(&self, claiming: &Claiming) -> Result<Outcome, DirectoryError> {

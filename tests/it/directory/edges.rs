@@ -158,6 +158,20 @@ async fn an_unknown_schema_that_comes_back_with_redis_is_never_written_to() {
 }
 
 #[tokio::test]
+async fn an_unknown_schema_that_appears_under_us_gets_no_record() {
+    let Some(server) = RedisServer::start().await else { return };
+    let replica = Replica::open(&server.url()).await;
+    let _listed = replica.connect(device(1), "a").await;
+    let swap = "redis.call('FLUSHALL') return redis.call('SET', KEYS[1], '2')";
+    let _: String = server.command(&["EVAL", swap, "1", "mpsgw:{reg}:schema"]).await;
+    let noticed = async || !replica.keeper.status().reachable;
+    until("noticed", Duration::from_secs(4), noticed).await;
+    tokio::time::sleep(Duration::from_secs(4)).await; // more than the start of a re-publish
+    let records: Vec<String> = server.command(&["KEYS", "mpsgw:d:*"]).await;
+    assert_eq!(records, [""; 0], "nothing was claimed");
+}
+
+#[tokio::test]
 async fn a_record_of_another_type_counts_as_absent() {
     let Some(server) = RedisServer::start().await else { return };
     let redis = open(at(&server, "mpsgw")).await.expect("opens");

@@ -80,7 +80,7 @@ impl Fleet {
                 let began = Instant::now();
                 match replica.keeper.owner(device(n), Freshness::Cached).await {
                     Answer::Owned { claim, .. } => assert_eq!(claim.instance.as_str(), "b"),
-                    Answer::Unreachable { .. } | Answer::Resyncing => {}
+                    Answer::Unreachable { .. } | Answer::Resyncing { .. } => {}
                     wrong => panic!("device {n}: {wrong:?}"),
                 }
                 slowest = slowest.max(began.elapsed());
