@@ -31,12 +31,12 @@ use crate::lifecycle::{Drain, Life, Phase, Phases, Pulse, Wish};
 use crate::net::instance_tls::{InstanceTls, Verify};
 use crate::route::Router;
 use crate::sessions::Sessions;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Direction, Metrics};
 use certificate::Shown;
 
 /// How often the certificate's content is looked at.
 const LOOK: Duration = Duration::from_secs(10);
-/// How often histograms are tidied up.
+/// How often histograms are tidied up, and the bytes of live sessions counted.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// What a gateway may be lent by whoever starts it.
@@ -86,9 +86,9 @@ impl App {
         let shown = load_certificate(&settings, &metrics).await?;
         let instance_tls = Arc::new(ArcSwapOption::from(instance_client(settings.instance_tls.as_ref())?));
         let drain = Drain::new(settings.drain.window);
-        let pulse = Arc::new(Pulse::start());
-        let house = keep_house(Arc::clone(&pulse), Arc::clone(&metrics));
         let sessions = Arc::new(Sessions::default());
+        let pulse = Arc::new(Pulse::start());
+        let house = keep_house(Arc::clone(&pulse), Arc::clone(&metrics), Arc::clone(&sessions));
         let keeper = open(&settings, &outside, &sessions, &metrics, &house).await?;
         let instances = Arc::new(Instances::new(settings.instances.clone()));
         let router = Arc::new(Router::new(Arc::clone(&keeper), Arc::clone(&instances)));
@@ -269,7 +269,7 @@ fn instance_client(verify: Option<&Verify>) -> Result<Option<Arc<InstanceTls>>, 
 }
 
 /// What goes on beside the planes, and on while they drain.
-fn keep_house(pulse: Arc<Pulse>, metrics: Arc<Metrics>) -> Drain {
+fn keep_house(pulse: Arc<Pulse>, metrics: Arc<Metrics>, sessions: Arc<Sessions>) -> Drain {
     let house = Drain::new(Duration::from_secs(1));
     let done = house.clone();
     house.spawn(async move {
@@ -279,6 +279,7 @@ fn keep_house(pulse: Arc<Pulse>, metrics: Arc<Metrics>) -> Drain {
             loop {
                 ticks.tick().await;
                 metrics.upkeep();
+                report_bytes(&sessions, &metrics).await;
             }
         };
         tokio::select! {
@@ -288,6 +289,20 @@ fn keep_house(pulse: Arc<Pulse>, metrics: Arc<Metrics>) -> Drain {
         }
     });
     house
+}
+
+/// Counts what live sessions relayed since the last time: some last for weeks.
+async fn report_bytes(sessions: &Sessions, metrics: &Metrics) {
+    for part in 0..Sessions::PARTS {
+        let (mut from_device, mut from_instance) = (0, 0);
+        for session in sessions.part(part) {
+            let unreported = session.traffic.unreported();
+            (from_device, from_instance) = (from_device + unreported.0, from_instance + unreported.1);
+        }
+        metrics.bytes.of(Direction::FromDevice).increment(from_device);
+        metrics.bytes.of(Direction::FromInstance).increment(from_instance);
+        tokio::task::yield_now().await; // sessions have their turn between parts
+    }
 }
 
 #[cfg(test)]

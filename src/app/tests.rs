@@ -192,3 +192,23 @@ async fn a_certificate_is_made_up_when_nobody_else_must_show_it() {
     let shown = Shown::load(&Certificate::Generated, "here", metrics).await.expect("made");
     assert!(shown.tls.not_after() > std::time::SystemTime::now());
 }
+
+#[tokio::test(start_paused = true)]
+async fn bytes_of_sessions_that_live_on_are_counted_every_few_seconds_and_once() {
+    let (metrics, sessions) = (Arc::new(Metrics::new()), Arc::new(Sessions::default()));
+    let traffic = Arc::new(crate::net::traffic::Traffic::begin());
+    let device = crate::model::DeviceId::from_bytes([1; 16]);
+    let (number, instance) = (sessions.next_id(), "mps".parse().expect("a name"));
+    let source = "203.0.113.1".parse().expect("an address");
+    let session = crate::sessions::Session::proven(device, number, instance, source, Arc::clone(&traffic));
+    let (_listed, _) = sessions.insert(session);
+    let house = keep_house(Arc::new(Pulse::start()), Arc::clone(&metrics), Arc::clone(&sessions));
+    for total in [700, 1_400] {
+        traffic.heard_device(700);
+        tokio::time::sleep(UPKEEP * 3).await;
+        let line = format!("mps_gateway_bytes_total{{direction=\"from-device\"}} {total}");
+        let text = metrics.render();
+        assert!(text.lines().any(|l| l == line), "{line} not in {text}");
+    }
+    house.finish().await.expect("it ends");
+}

@@ -146,9 +146,10 @@ impl Trip {
     pub fn ended(&self, error: &SessionError) {
         let reason = error.reason();
         let (counts, metrics) = (&self.plane.counts, &self.plane.parts.metrics);
-        let (from_device, from_instance) = self.traffic.bytes();
+        let (from_device, from_instance) = self.traffic.unreported();
         metrics.bytes.of(Direction::FromDevice).increment(from_device);
         metrics.bytes.of(Direction::FromInstance).increment(from_instance);
+        let (from_device, from_instance) = self.traffic.bytes();
         counts.ends.of(reason).increment(1);
         let proven = self.stage == Stage::Proven;
         if !proven {

@@ -10,10 +10,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::connect::Leg;
+use super::rewind::Rewind;
 
 /// What a plain stream is asked for at once: as much as one TLS record carries.
 const READ: usize = 16 * 1024;
@@ -49,24 +50,16 @@ pub trait Records: AsyncRead + AsyncWrite + Unpin {
     }
 }
 
-/// As tokio-rustls has it, for those at the other end.
-impl<S: AsyncRead + AsyncWrite + Unpin> Records for tokio_rustls::client::TlsStream<S> {
+impl Records for TcpStream {
     fn poll_record(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
-        let taken = match ready!(Pin::new(&mut *self).poll_fill_buf(cx)) {
-            Ok(record) => {
-                let taken = record.len().min(scratch.len());
-                scratch[..taken].copy_from_slice(&record[..taken]);
-                taken
-            }
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
-            Err(error) => return Poll::Ready(Err(error)),
-        };
-        Pin::new(self).consume(taken);
-        Poll::Ready(Ok(taken))
+        let mut buf = ReadBuf::new(&mut scratch[..READ]);
+        ready!(Pin::new(self).poll_read(cx, &mut buf))?;
+        Poll::Ready(Ok(buf.filled().len()))
     }
 }
 
-impl Records for TcpStream {
+/// In clear: the bytes read before are a piece of their own.
+impl Records for Rewind<TcpStream> {
     fn poll_record(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(&mut scratch[..READ]);
         ready!(Pin::new(self).poll_read(cx, &mut buf))?;
@@ -138,10 +131,7 @@ pub async fn write_record<T: AsyncWrite + Unpin>(stream: &mut T, bytes: &[u8]) -
 /// One that ignores the FIN is answered with a reset when it speaks again, as firmware needs.
 ///
 /// Boxed, so that a task which relays for hours has no room set aside for its last second.
-pub fn close<T: AsyncRead + AsyncWrite + Unpin>(
-    mut leg: T,
-    grace: Duration,
-) -> Pin<Box<impl Future<Output = ()>>> {
+pub fn close<T: Records>(mut leg: T, grace: Duration) -> Pin<Box<impl Future<Output = ()>>> {
     Box::pin(async move {
         let closing = async {
             leg.shutdown().await?;
@@ -153,16 +143,7 @@ pub fn close<T: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Reads until the other side closed.
-fn throw_away<T: AsyncRead + Unpin>(
-    leg: &mut T,
-    cx: &mut Context<'_>,
-    scratch: &mut [u8],
-) -> Poll<io::Result<()>> {
-    loop {
-        let mut buf = ReadBuf::new(scratch);
-        ready!(Pin::new(&mut *leg).poll_read(cx, &mut buf))?;
-        if buf.filled().is_empty() {
-            return Poll::Ready(Ok(()));
-        }
-    }
+fn throw_away<T: Records>(leg: &mut T, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<()>> {
+    while ready!(leg.poll_record(cx, scratch))? > 0 {}
+    Poll::Ready(Ok(()))
 }

@@ -51,16 +51,9 @@ pub fn score(device: DeviceId, name: &InstanceName, weight: f64) -> f64 {
     -weight / libm::log(u)
 }
 
-/// Candidates by preference, best first (indices into `candidates`); the order of input is
-/// irrelevant, ties break by name. Those without weight are not among them.
-pub fn rank(device: DeviceId, candidates: &[Candidate]) -> Vec<usize> {
-    let counted = candidates.iter().enumerate().filter(|(_, c)| c.counts());
-    let mut scored: Vec<(f64, usize)> = counted.map(|(i, c)| (score(device, &c.name, c.weight), i)).collect();
-    scored.sort_unstable_by(|(a, i), (b, j)| match b.total_cmp(a) {
-        Ordering::Equal => candidates[*i].name.cmp(&candidates[*j].name),
-        unequal => unequal,
-    });
-    scored.into_iter().map(|(_, i)| i).collect()
+/// The order of preference of two instances, each with its score: the better one first, ties by name.
+pub fn preference(a: (f64, &InstanceName), b: (f64, &InstanceName)) -> Ordering {
+    b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1))
 }
 
 /// How many sessions each candidate may have before new devices go elsewhere, in the order of

@@ -10,6 +10,14 @@ fn even(count: usize) -> Vec<Candidate> {
     (0..count).map(|i| candidate(&format!("10.0.0.{i}"), 1.0, 0)).collect()
 }
 
+/// Candidates with weight by preference, best first (indices into `candidates`).
+fn rank(device: DeviceId, candidates: &[Candidate]) -> Vec<usize> {
+    let scored = candidates.iter().map(|c| (score(device, &c.name, c.weight), &c.name)).enumerate();
+    let mut scored: Vec<_> = scored.filter(|(_, (score, _))| score.is_finite()).collect();
+    scored.sort_unstable_by(|(_, a), (_, b)| preference(*a, *b));
+    scored.into_iter().map(|(i, _)| i).collect()
+}
+
 /// A device of its own for each number.
 fn device(number: u64) -> DeviceId {
     let mut bytes = [0; 16];

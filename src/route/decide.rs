@@ -57,8 +57,7 @@ pub(super) fn weigh(device: DeviceId, owner: &Ownership, known: Vec<Known>) -> V
         let order = |w: &Weighed| w.verdict.map_or(u8::MAX, order);
         order(a)
             .cmp(&order(b))
-            .then_with(|| b.score.total_cmp(&a.score))
-            .then_with(|| a.instance.name.cmp(&b.instance.name))
+            .then_with(|| placement::preference((a.score, &a.instance.name), (b.score, &b.instance.name)))
     });
     weighed
 }

@@ -74,7 +74,7 @@ label_set! {
 pub struct Metrics {
     /// 1 while no command is sent to the directory.
     pub breaker_open: Gauge,
-    /// Payload bytes relayed.
+    /// Payload bytes relayed, of live sessions as of some seconds ago.
     pub bytes: Counters<Direction>,
     /// When the device certificate expires, seconds since 1970.
     pub certificate_expiry: Gauge,

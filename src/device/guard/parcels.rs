@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 /// A queue of messages. Not bounded by itself: the prover stops reading.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Parcels {
     bytes: BytesMut,
     /// 32 bits each, since a message may be as short as five bytes.

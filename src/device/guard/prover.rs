@@ -1,5 +1,7 @@
 //! Before proof: whole messages in, whole messages out, in order.
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 
 use super::follower::Follower;
@@ -27,7 +29,6 @@ const BUDGET: usize = 4096;
 /// After a refusal nothing is looked at any more, but what was judged before it still comes out of
 /// [`Prover::to_instance`] and [`Prover::to_device`]. So on [`Refusal::TooManyLoginFailures`] the
 /// session passes on [`Prover::to_device`], which ends with the failure, and then closes.
-#[derive(Debug)]
 pub struct Prover {
     mode: GuardMode,
     max_login_failures: u32,
@@ -50,6 +51,14 @@ pub struct Prover {
     to_device: Parcels,
     /// Byte 52 and what followed it.
     proof: BytesMut,
+}
+
+/// What the device said is left out: a password is in it.
+impl fmt::Debug for Prover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (login, refused) = (self.login, self.refused);
+        f.debug_struct("Prover").field("login", &login).field("refused", &refused).finish_non_exhaustive()
+    }
 }
 
 /// How far the login is.
@@ -327,7 +336,6 @@ fn login_by_password(request: &UserauthRequest<'_>) -> Result<(), Refusal> {
 }
 
 /// What waits when a session is proven.
-#[derive(Debug)]
 pub struct Proven {
     /// Byte 52 and whatever the instance said after it in the same breath.
     pub to_device: Bytes,
@@ -337,4 +345,10 @@ pub struct Proven {
     pub to_instance: Vec<Bytes>,
     /// Follows the rest.
     pub follower: Follower,
+}
+
+impl fmt::Debug for Proven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proven").field("follower", &self.follower).finish_non_exhaustive()
+    }
 }

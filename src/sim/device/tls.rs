@@ -1,17 +1,20 @@
 //! The TLS client of a device: trusts one root and one common name, sends no name of its own.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, NamedGroup, RootCertStore, SupportedProtocolVersion};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::net::records::Records;
 use crate::net::verifier::{Judge, Shown, Verifier};
 
 /// Whom a device trusts.
@@ -142,4 +145,21 @@ fn is_called(leaf: &CertificateDer<'_>, wanted: &str) -> bool {
     X509Certificate::from_der(leaf).is_ok_and(|(_, leaf)| {
         leaf.subject().iter_common_name().any(|name| name.as_str().is_ok_and(|name| name == wanted))
     })
+}
+
+/// Devices read record by record, too.
+impl<S: AsyncRead + AsyncWrite + Unpin> Records for TlsStream<S> {
+    fn poll_record(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
+        let taken = match ready!(Pin::new(&mut *self).poll_fill_buf(cx)) {
+            Ok(record) => {
+                let taken = record.len().min(scratch.len());
+                scratch[..taken].copy_from_slice(&record[..taken]);
+                taken
+            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        Pin::new(self).consume(taken);
+        Poll::Ready(Ok(taken))
+    }
 }

@@ -2,13 +2,15 @@
 //!
 //! Read here, written in `build`.
 
+use std::fmt;
+
 use super::{
     CANCEL_TCPIP_FORWARD, Extent, Oversized, PASSWORD_METHOD, Preamble, TCPIP_FORWARD, UDP_SEND_TO, extent,
     kind, preamble,
 };
 
 /// A login attempt.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Eq, PartialEq)]
 pub struct UserauthRequest<'a> {
     /// User name.
     pub user: &'a [u8],
@@ -21,6 +23,13 @@ pub struct UserauthRequest<'a> {
     /// The byte before the password: 0 ("this is no change of password") in every log seen. Written
     /// only with a password.
     pub change: u8,
+}
+
+impl fmt::Debug for UserauthRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let method = self.method.escape_ascii().to_string();
+        f.debug_struct("UserauthRequest").field("method", &method).finish_non_exhaustive()
+    }
 }
 
 /// A request that concerns no channel.

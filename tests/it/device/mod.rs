@@ -101,7 +101,7 @@ impl Gateway {
             directory::Settings::default(),
             Arc::clone(&sessions),
             Arc::clone(&metrics),
-            drain.clone(),
+            Drain::new(Duration::from_secs(5)), // the directory stays while the plane drains
         );
         let keeper = keeper.await.expect("the memory directory opens");
         let mut settings = device::Settings {

@@ -76,3 +76,16 @@ fn reasons_are_a_closed_set_in_order() {
     assert_eq!(reasons.len(), Refusal::ALL.len());
     assert!(Refusal::ALL.iter().enumerate().all(|(at, refusal)| refusal.index() == at));
 }
+
+#[test]
+fn no_debug_output_shows_a_password() {
+    let request = UserauthRequest::password(b"admin", b"Passw0rd!");
+    let mut prover = prover();
+    prover.device_bytes(&[login(), login()].concat()).expect("a login and its retry");
+    let mut shown = format!("{request:?} {:?} {prover:?}", Message::UserauthRequest(request));
+    to_instance(&mut prover);
+    prover.instance_bytes(&success()).expect("proof");
+    shown += &format!("{:?}", prover.finish());
+    let as_numbers = b"Passw0rd!".map(|byte| byte.to_string()).join(", ");
+    assert!(!shown.contains("Passw0rd!") && !shown.contains(&as_numbers), "{shown}");
+}
