@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::store::{
     Beat, Beaten, Claiming, Directory, DirectoryError, Lookup, Notice, Outcome, Page, Registry,
@@ -173,6 +174,9 @@ impl Listeners {
         let id = info.lines().find_map(|line| line.strip_prefix("master_replid:"));
         let Some(id) = id.map(|id| id.trim().to_owned()) else { return false };
         let met = self.met.lock().replace(id.clone());
+        if met.is_none() {
+            warn_of_eviction(connection).await;
+        }
         met.is_some_and(|met| met != id)
     }
 
@@ -200,6 +204,20 @@ impl Listeners {
             listener.tell(notice);
         }
     }
+}
+
+/// A Redis that evicts makes devices vanish one by one, which no heartbeat sees.
+async fn warn_of_eviction(connection: &mut MultiplexedConnection) {
+    let info: Result<String, _> = cmd("INFO").arg("memory").query_async(connection).await;
+    if let Some(policy) = info.ok().as_deref().and_then(evicts) {
+        warn!(policy, "Redis may evict records when its memory is full: set maxmemory-policy noeviction");
+    }
+}
+
+/// The policy by which `info` says that records may be evicted; `None` if none may.
+fn evicts(info: &str) -> Option<&str> {
+    let policy = info.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"))?.trim();
+    (policy != "noeviction").then_some(policy)
 }
 
 /// An error of the client library as one of ours.
@@ -355,4 +373,16 @@ impl Directory for Redis {
 
 fn unexpected(error: impl std::fmt::Display) -> DirectoryError {
     DirectoryError::Refused(format!("unexpected answer: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn any_policy_but_noeviction_is_worth_a_warning() {
+        let info = |policy| format!("# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:{policy}\r\nx:1\r\n");
+        assert_eq!(super::evicts(&info("noeviction")), None);
+        assert_eq!(super::evicts(&info("allkeys-lru")), Some("allkeys-lru"));
+        assert_eq!(super::evicts(&info("volatile-ttl")), Some("volatile-ttl"));
+        assert_eq!(super::evicts(""), None, "an ACL may hide it");
+    }
 }
