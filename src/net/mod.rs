@@ -1,5 +1,6 @@
 //! Bytes between sockets: accept, TLS on both sides, bounded reads, relay. Knows no device.
 
+mod append;
 pub mod connect;
 pub mod head;
 pub mod identity;

@@ -17,12 +17,10 @@ use bytes::{Buf as _, Bytes};
 use rustls::CommonState;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedConnectionCommon,
-    UnbufferedStatus,
-};
+use rustls::unbuffered::{ConnectionState, UnbufferedConnectionCommon, UnbufferedStatus};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::append::append;
 use super::records::{Records, with_scratch};
 
 /// Bytes not yet processed, at most: rustls' own bound for a handshake message in fragments.
@@ -275,57 +273,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Session> TlsStream<S, C> {
 
 fn invalid(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
-}
-
-/// Why nothing was appended.
-enum NotAppended {
-    Room(usize),
-    Never(&'static str),
-}
-
-impl From<EncodeError> for NotAppended {
-    fn from(error: EncodeError) -> Self {
-        match error {
-            EncodeError::InsufficientSize(InsufficientSizeError { required_size }) => {
-                Self::Room(required_size)
-            }
-            EncodeError::AlreadyEncoded => Self::Never("a TLS message was encoded twice"),
-        }
-    }
-}
-
-impl From<EncryptError> for NotAppended {
-    fn from(error: EncryptError) -> Self {
-        match error {
-            EncryptError::InsufficientSize(InsufficientSizeError { required_size }) => {
-                Self::Room(required_size)
-            }
-            EncryptError::EncryptExhausted => Self::Never("the TLS session's keys are exhausted"),
-        }
-    }
-}
-
-/// Lets `write` append to `to` as much as it says it needs.
-fn append(
-    to: &mut Vec<u8>,
-    mut write: impl FnMut(&mut [u8]) -> Result<usize, NotAppended>,
-) -> io::Result<()> {
-    let before = to.len();
-    let mut room = 0;
-    loop {
-        to.resize(before + room, 0);
-        match write(&mut to[before..]) {
-            Ok(written) => {
-                to.truncate(before + written);
-                return Ok(());
-            }
-            Err(NotAppended::Room(needed)) if needed > room => room = needed,
-            Err(NotAppended::Room(_)) => {
-                return Err(io::Error::other("rustls asks for less room than it has"));
-            }
-            Err(NotAppended::Never(why)) => return Err(io::Error::other(why)),
-        }
-    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, C: Session> Records for TlsStream<S, C> {
