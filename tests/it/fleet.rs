@@ -179,6 +179,22 @@ async fn all_found(what: &str, instances: &[&Instance], admins: &[SocketAddr]) {
     println!("{what}: all {DEVICES} back and found by every replica after {:.1?}", begun.elapsed());
 }
 
+/// Waits until Redis has a record of every device again: caches alone would answer for a while, too.
+async fn written_again(redis: &RedisServer) {
+    let begun = Instant::now();
+    let written = timeout(BACK, async {
+        loop {
+            let records: Vec<String> = redis.command(&["KEYS", "mpsgw:d:*"]).await;
+            if records.len() as u64 == DEVICES {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await; // between two looks; bounded by BACK
+        }
+    });
+    assert!(written.await.is_ok(), "not every claim was written again within {BACK:?}");
+    println!("every claim written again {:.1?} after Redis was back", begun.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_is_killed_every_device_is_back_and_found_by_every_survivor() {
     let Some(mut redis) = RedisServer::start().await else { return };
@@ -210,6 +226,7 @@ async fn whoever_is_killed_every_device_is_back_and_found_by_every_survivor() {
     let before = proofs(&devices);
     redis.kill();
     redis.restart().await;
+    written_again(&redis).await;
     all_found("Redis killed and started empty", &instances.iter().collect::<Vec<_>>(), &admins).await;
     assert_eq!(proofs(&devices), before, "Redis cost no device its session");
 
