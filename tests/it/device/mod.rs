@@ -3,6 +3,8 @@
 mod bad_input;
 mod bad_logins;
 mod bounds;
+#[cfg(feature = "redis")]
+mod claim;
 mod itinerary;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -73,6 +75,12 @@ impl Gateway {
 
     /// A gateway before so many MPS that share a database, with settings as changed.
     async fn before(count: usize, change: impl FnOnce(&mut device::Settings)) -> Self {
+        let (fleet, tls) = Self::fleet(count).await;
+        Self::with(fleet, tls, change).await
+    }
+
+    /// So many MPS that share a database, and a client that trusts them.
+    async fn fleet(count: usize) -> (Vec<Mps>, InstanceTls) {
         let mut fleet = Vec::new();
         let authority = Authority::new(Keys::P256, "MPSRoot").expect("a root");
         let leaf = authority.issue("mps", &["mps"]).expect("a leaf");
@@ -83,10 +91,20 @@ impl Gateway {
             fleet.push(Mps::start(settings).await.expect("an MPS on ports of the kernel's choice"));
         }
         let pins = leaf.pins().to_vec();
-        Self::with(fleet, InstanceTls::new(&Verify::Pin(pins)).expect("pins"), change).await
+        (fleet, InstanceTls::new(&Verify::Pin(pins)).expect("pins"))
     }
 
     async fn with(mps: Vec<Mps>, tls: InstanceTls, change: impl FnOnce(&mut device::Settings)) -> Self {
+        Self::over(directory::Settings::default(), mps, tls, change).await
+    }
+
+    /// The same over a directory that is not in memory.
+    async fn over(
+        directory: directory::Settings,
+        mps: Vec<Mps>,
+        tls: InstanceTls,
+        change: impl FnOnce(&mut device::Settings),
+    ) -> Self {
         let authority = Authority::new(Keys::P256, "root").expect("a root");
         let shown = authority.issue("gateway", &["gateway"]).expect("a leaf").identity();
         let (metrics, sessions) = (Arc::new(Metrics::new()), Arc::new(Sessions::default()));
@@ -98,12 +116,12 @@ impl Gateway {
             connects_per_second: 1_000,
         }));
         let keeper = Keeper::open(
-            directory::Settings::default(),
+            directory,
             Arc::clone(&sessions),
             Arc::clone(&metrics),
             Drain::new(Duration::from_secs(5)), // the directory stays while the plane drains
         );
-        let keeper = keeper.await.expect("the memory directory opens");
+        let keeper = keeper.await.expect("the directory opens");
         let mut settings = device::Settings {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
             grace: Duration::from_millis(500),
