@@ -10,6 +10,8 @@ mod gateway;
 mod house;
 #[cfg(feature = "redis")]
 mod http;
+mod peers;
 mod process;
 #[cfg(feature = "redis")]
 mod redis_server;
+mod required;

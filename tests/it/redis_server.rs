@@ -1,6 +1,5 @@
 //! A `redis-server` of a test's own: free port, temporary folder, gone with the test.
 
-use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -8,6 +7,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
+
+use crate::required::required;
 
 /// A running (or killed, or frozen) `redis-server`.
 pub struct RedisServer {
@@ -27,13 +28,7 @@ impl RedisServer {
     /// Starts one with more arguments, which may name files in the folder they are given.
     pub async fn start_with(arguments: impl Fn(&TempDir) -> Vec<String>) -> Option<Self> {
         if Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_err() {
-            #[expect(clippy::disallowed_methods, reason = "how tests/run says that nothing may be skipped")]
-            let required = std::env::var_os("MPS_GATEWAY_TESTS_REQUIRE_ALL").is_some();
-            assert!(!required, "redis-server is not installed, and every test is required");
-            // Past the capture of the test runner: whoever runs the tests is to know.
-            let note = "NOT RUN: redis-server is not installed (apt-get install redis-server)";
-            let _ = writeln!(std::io::stderr(), "{note}");
-            return None;
+            return required("redis-server", "apt-get install redis-server", None);
         }
         // A port found free may be taken a moment later: then another one.
         for _ in 0..10 {
