@@ -67,6 +67,11 @@ impl Gateway {
         first.parse().unwrap_or_else(|_| panic!("{first} is an address"))
     }
 
+    /// The kernel's number of the process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Sends a signal: `TERM`, `HUP`.
     pub async fn signal(&self, name: &str) {
         self.0.signal(name).await;

@@ -57,9 +57,14 @@ impl Process {
         self.said.lock().iter().map(|line| format!("{line}\n")).collect()
     }
 
+    /// The kernel's number of it.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("running")
+    }
+
     /// Sends a signal by name, `TERM` say.
     pub async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("running").to_string();
+        let id = self.id().to_string();
         let status = Command::new("kill").args([&format!("-{name}"), &id]).status().await;
         assert!(status.is_ok_and(|status| status.success()), "kill -{name}");
     }
