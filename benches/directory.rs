@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 #[path = "../tests/it/redis_server.rs"]
 #[allow(dead_code, reason = "a bench needs less of it than the tests")]
 mod redis_server;
+#[path = "../tests/it/required.rs"]
+mod required;
 
 use redis_server::RedisServer;
 
