@@ -130,6 +130,7 @@ pub async fn instances(State(parts): State<Arc<Parts>>) -> Json<Value> {
                 "avoided": parts.instances.avoided(&instance.name),
                 "sessions": parts.keeper.sessions_at(&instance.name),
                 "sessions-here": parts.sessions.at(&instance.name),
+                "spliced-here": parts.sessions.spliced().at(&instance.name),
             })
         })
         .collect();

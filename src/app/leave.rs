@@ -44,7 +44,14 @@ impl App {
     async fn drain(&self) -> Ended {
         let super::DrainSettings { notice, window } = self.settings.drain;
         self.life.enter(Phase::Noticed);
-        info!(?notice, ?window, sessions = self.sessions.len(), "leaving: not ready, still accepting");
+        let spliced = self.sessions.spliced().len();
+        info!(
+            ?notice,
+            ?window,
+            sessions = self.sessions.len(),
+            spliced,
+            "leaving: not ready, still accepting"
+        );
         sleep(notice).await;
         self.life.enter(Phase::Draining);
         info!(sessions = self.sessions.len(), "no longer accepting; sessions leave by turns");

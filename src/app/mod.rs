@@ -303,6 +303,11 @@ async fn report_bytes(sessions: &Sessions, metrics: &Metrics) {
         metrics.bytes.of(Direction::FromInstance).increment(from_instance);
         tokio::task::yield_now().await; // sessions have their turn between parts
     }
+    for spliced in sessions.spliced().all() {
+        let (from_device, from_instance) = spliced.traffic.unreported();
+        metrics.bytes.of(Direction::FromDevice).increment(from_device);
+        metrics.bytes.of(Direction::FromInstance).increment(from_instance);
+    }
 }
 
 #[cfg(test)]

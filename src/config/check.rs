@@ -36,15 +36,17 @@ pub fn device(reader: &mut Reader<'_>) -> device::Settings {
         let cure = "make it at most device.max-connections";
         reader.complain("device.max-preauth", "more than all connections", cure);
     }
+    let max_spliced = reader.count("device.max-spliced", 1..=10_000_000);
     let handshakes = reader.count("device.max-handshakes", 0..=100_000);
     device::Settings {
         listen: addresses,
-        legacy_tls: legacy_tls(reader),
+        legacy_tls: legacy_tls(reader, max_connections, max_spliced),
         guard: reader
             .choice("device.guard", &[("strict", GuardMode::Strict), ("preamble", GuardMode::Preamble)]),
         hold: reader.duration("device.hold", millis(0..=600_000)),
         max_connections,
         max_preauth,
+        max_spliced,
         proxy_from: reader.list("device.proxy-from", network),
         proxy_timeout: reader.duration("device.proxy-timeout", WAIT),
         hello_timeout: reader.duration("device.hello-timeout", WAIT),
@@ -66,14 +68,32 @@ pub fn device(reader: &mut Reader<'_>) -> device::Settings {
     }
 }
 
-fn legacy_tls(reader: &mut Reader<'_>) -> LegacyTls {
-    reader.value("device.legacy-tls", |raw| match text(raw)? {
+fn legacy_tls(reader: &mut Reader<'_>, max_connections: usize, max_spliced: usize) -> LegacyTls {
+    let cure = "write \"refuse\" or \"splice\"";
+    let legacy = reader.value("device.legacy-tls", |raw| match text(raw)? {
         "refuse" => Ok(LegacyTls::Refuse),
-        later @ ("splice" | "terminate") => {
-            Err(Wrong::new(format!("{later:?} is not in this build yet"), "write \"refuse\""))
-        }
-        other => Err(Wrong::new(format!("{other:?} is none of its words"), "write \"refuse\"")),
-    })
+        "splice" => Ok(LegacyTls::Splice),
+        later @ "terminate" => Err(Wrong::new(format!("{later:?} is not in this build yet"), cure)),
+        other => Err(Wrong::new(format!("{other:?} is none of its words"), cure)),
+    });
+    if legacy == LegacyTls::Splice && max_spliced >= max_connections {
+        let what = "leaves no room for devices that prove themselves";
+        reader.complain("device.max-spliced", what, "make it less than device.max-connections");
+    }
+    legacy
+}
+
+/// Where old TLS is spliced to instances, they must speak TLS; and that it is spliced is worth a word.
+pub fn splice(reader: &mut Reader<'_>, tls: bool, warnings: &mut Vec<Problem>) {
+    let key = "device.legacy-tls";
+    if !tls {
+        let what = "\"splice\" has instances terminate TLS, and instances.cira-tls.enabled = false says that they do not";
+        reader.complain(key, what, "write \"refuse\", or instances.cira-tls.enabled = true");
+    }
+    let what = "splice: whoever sends an old hello reaches an instance past the guard; such sessions have no GUID, \
+                so no owner, no claim and no routing";
+    let cure = "write \"refuse\" as soon as no device needs it";
+    warnings.push(Problem::new(reader.place(key), key, what, cure));
 }
 
 /// A list of addresses to listen on, at least one.

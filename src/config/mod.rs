@@ -21,6 +21,7 @@ pub use problem::{Place, Problem, Problems};
 pub use reference::print as reference;
 
 use crate::app::{self, RestartKeys};
+use crate::device::LegacyTls;
 use raw::Document;
 use read::Reader;
 
@@ -120,6 +121,9 @@ fn settings(
     let admin = (open("admin") || optional).then_some(admin);
     let (drain, log) = (check::drain(&mut reader), check::log(&mut reader));
     let instance_tls = check::instance_tls(&mut reader, !instances.list.is_empty() && device.is_some());
+    if device.as_ref().is_some_and(|device| device.settings.legacy_tls == LegacyTls::Splice) {
+        check::splice(&mut reader, instance_tls.is_some(), warnings);
+    }
     let place = |key| reader.place(key);
     if device.is_some() && instances.list.is_empty() {
         let (what, cure) =

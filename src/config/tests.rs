@@ -139,8 +139,18 @@ fn each_mistake_names_its_cure() {
             "line 2: device.hold: \"11m\" is out of range; write a duration from 0s to 10m",
         ),
         (
-            "[device]\nlegacy-tls = \"splice\"",
-            "line 2: device.legacy-tls: \"splice\" is not in this build yet; write",
+            "[device]\nlegacy-tls = \"terminate\"",
+            "line 2: device.legacy-tls: \"terminate\" is not in this build yet; write \"refuse\" or \"splice\"",
+        ),
+        (
+            "[device]\nlegacy-tls = \"splice\"\n[instances.cira-tls]\nenabled = false",
+            "line 2: device.legacy-tls: \"splice\" has instances terminate TLS, and instances.cira-tls.enabled = \
+             false says that they do not; write \"refuse\", or instances.cira-tls.enabled = true",
+        ),
+        (
+            "[device]\nlegacy-tls = \"splice\"\nmax-connections = 2000\nmax-spliced = 2000",
+            "line 4: device.max-spliced: leaves no room for devices that prove themselves; make it less than \
+             device.max-connections",
         ),
         (
             "[device]\nguard = \"lax\"",
@@ -198,6 +208,28 @@ fn each_mistake_names_its_cure() {
             found.join("\n")
         );
     }
+}
+
+#[test]
+fn legacy_tls_is_refused_unless_somebody_chose_to_splice_it_and_was_told_what_that_gives_up() {
+    let device = |text: &str| loaded(text).device.expect("open").settings;
+    assert_eq!(device("[device]").legacy_tls, LegacyTls::Refuse);
+    assert_eq!(
+        device("[device]\nmax-spliced = 100000").legacy_tls,
+        LegacyTls::Refuse,
+        "then it is no matter"
+    );
+    let text = "[device]\nlegacy-tls = \"splice\"\nmax-spliced = 7\n[instances.cira-tls]\nverify = \"none\"";
+    let Loaded { settings, warnings } = from_text(text, Path::new("")).expect("no problem");
+    let settings = settings.device.expect("open").settings;
+    assert_eq!((settings.legacy_tls, settings.max_spliced), (LegacyTls::Splice, 7));
+    let said: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    let told = said.iter().find(|line| line.starts_with("line 2: device.legacy-tls: ")).expect("a warning");
+    for lost in ["past the guard", "no GUID", "no owner", "no claim", "no routing", "write \"refuse\""] {
+        assert!(told.contains(lost), "{told}");
+    }
+    let refusing = from_text("[device]", Path::new("")).expect("no problem").warnings;
+    assert!(refusing.iter().all(|warning| warning.key != "device.legacy-tls"));
 }
 
 #[test]

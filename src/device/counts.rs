@@ -102,6 +102,7 @@ pub(super) struct Counts {
     pub hellos: Counters<(Version, KeyExchange, HelloOutcome)>,
     pub placements: Counters<Why>,
     pub refusals: Counters<Refusal>,
+    pub splice_ends: Counters<Reason>,
 }
 
 impl Counts {
@@ -113,6 +114,7 @@ impl Counts {
             hellos: metrics.counters("hellos_total"),
             placements: metrics.counters("placements_total"),
             refusals: metrics.counters("guard_refusals_total"),
+            splice_ends: metrics.counters("splice_ends_total"),
         }
     }
 }

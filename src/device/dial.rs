@@ -10,20 +10,30 @@ use super::admission::{Patience, Place};
 use super::counts::{ConnectOutcome, Counted};
 use super::ending::{Chain, SessionError, Stage};
 use super::guard::Prover;
-use super::session::{DeviceLeg, Trip, spread};
+use super::session::{DeviceLeg, Trip, spread, ticket};
 use crate::instances::{Busy, ConnectPermit, Instance};
-use crate::model::{DeviceId, InstanceName, Pool};
+use crate::lifecycle::Ticket;
+use crate::model::{DeviceId, InstanceName, Pool, Source};
 use crate::net::connect::{ConnectError, Leg, connect};
 use crate::net::records::next_bytes;
 use crate::net::relay::Side;
 use crate::net::traffic::Traffic;
-use crate::route::Why;
+use crate::route::{Itinerary, Why};
 
 /// Held devices come back over this time once somebody can take them, not all at once.
 const COME_BACK: Duration = Duration::from_millis(500);
 
 /// While those who are up take nobody, each round comes back over twice the time, up to this.
 const COME_BACK_MOST: Duration = Duration::from_secs(5);
+
+/// For whom an instance is sought.
+#[derive(Clone, Copy)]
+pub(super) enum Guest {
+    /// A device that said its name: it gets a connection as instances want it.
+    Device(DeviceId),
+    /// Somebody whose TLS an instance is to terminate: it gets a connection in clear.
+    Source(Source),
+}
 
 /// What one look at the candidates came to.
 enum Tried {
@@ -45,7 +55,7 @@ impl Trip {
     ) -> Result<Leg, SessionError> {
         let traffic = Arc::clone(&self.traffic);
         let (instance, leg) = tokio::select! {
-            found = Box::pin(self.seek(id)) => found?,
+            found = Box::pin(self.seek(Guest::Device(id))) => found?,
             error = hear(device, prover, &traffic) => return Err(error),
         };
         self.instance = Some(instance.name.clone());
@@ -54,7 +64,7 @@ impl Trip {
     }
 
     /// Tries and waits in turn, for at most `hold` and one more try.
-    async fn seek(&mut self, id: DeviceId) -> Result<(Arc<Instance>, Leg), SessionError> {
+    pub(super) async fn seek(&mut self, guest: Guest) -> Result<(Arc<Instance>, Leg), SessionError> {
         let hold_ends = Instant::now() + self.settings.hold;
         let over = |_| SessionError::HoldOver;
         let mut pause = COME_BACK;
@@ -63,13 +73,13 @@ impl Trip {
                 let place = timeout_at(hold_ends, self.come_in()).await.map_err(over)?;
                 self.let_in(place);
             }
-            let wait_for = match self.try_all(id).await {
+            let wait_for = match self.try_all(guest).await {
                 Tried::Connected(instance, leg) => return Ok((instance, leg)),
                 Tried::Busy(instance) => Some(instance),
                 Tried::Nobody => None,
             };
             self.hold()?;
-            let waiting = timeout_at(hold_ends, self.wait(id, wait_for.as_deref(), pause));
+            let waiting = timeout_at(hold_ends, self.wait(guest, wait_for.as_deref(), pause));
             let Some((permit, place)) = waiting.await.map_err(over)? else {
                 pause = (pause * 2).min(COME_BACK_MOST);
                 continue;
@@ -77,7 +87,7 @@ impl Trip {
             self.let_in(place);
             let instance = wait_for.expect("a permit is for somebody");
             let until = Instant::now() + self.settings.connect_total;
-            if let Some(leg) = self.try_one(&instance, permit, until).await {
+            if let Some(leg) = self.try_one(guest, &instance, permit, until).await {
                 return Ok((instance, leg));
             }
         }
@@ -86,7 +96,7 @@ impl Trip {
     /// Waits until it is this device's turn at an instance, or until somebody may be up.
     async fn wait(
         &self,
-        id: DeviceId,
+        guest: Guest,
         instance: Option<&Instance>,
         pause: Duration,
     ) -> Option<(ConnectPermit, Place)> {
@@ -95,8 +105,15 @@ impl Trip {
             return instances.turn(&instance.name, self.come_in()).await.ok();
         }
         instances.somebody(&Pool::mps()).await;
-        sleep(pause / 10 + spread(id, pause)).await;
+        sleep(pause / 10 + spread(self.ticket_of(guest), pause)).await;
         None
+    }
+
+    fn ticket_of(&self, guest: Guest) -> Ticket {
+        match guest {
+            Guest::Device(id) => ticket(id),
+            Guest::Source(_) => self.ticket, // of many devices at one source each its own
+        }
     }
 
     /// The device is held from now on: among those held, not among those on their way to proof.
@@ -120,8 +137,11 @@ impl Trip {
     }
 
     /// Goes through the candidates once, best first.
-    async fn try_all(&self, id: DeviceId) -> Tried {
-        let stops = self.plane.parts.router.route(id).await.stops;
+    async fn try_all(&self, guest: Guest) -> Tried {
+        let Itinerary { stops } = match guest {
+            Guest::Device(id) => self.plane.parts.router.route(id).await,
+            Guest::Source(source) => self.plane.parts.router.route_source(source),
+        };
         if let Some((_, why)) = stops.first() {
             self.plane.counts.placements.of(*why).increment(1);
         }
@@ -134,9 +154,11 @@ impl Trip {
             let permit = match self.plane.parts.instances.connect_permit(&instance.name) {
                 Ok(permit) => permit,
                 Err(Busy::Avoided | Busy::Unknown) => continue,
-                // Its owner is worth waiting for; and without a directory every replica must choose
-                // the same. A device that is new here may go where there is room.
-                Err(Busy::InFlight | Busy::Rate) if matches!(why, Why::Owner | Why::DirectoryAway) => {
+                // Its owner is worth waiting for; and without a directory or a name every replica must
+                // choose the same. A device that is new here may go where there is room.
+                Err(Busy::InFlight | Busy::Rate)
+                    if matches!(why, Why::Owner | Why::DirectoryAway | Why::Source) =>
+                {
                     return Tried::Busy(instance);
                 }
                 Err(Busy::InFlight | Busy::Rate) => {
@@ -145,7 +167,7 @@ impl Trip {
                 }
             };
             tried += 1;
-            if let Some(leg) = self.try_one(&instance, permit, until).await {
+            if let Some(leg) = self.try_one(guest, &instance, permit, until).await {
                 return Tried::Connected(instance, leg);
             }
         }
@@ -153,17 +175,29 @@ impl Trip {
     }
 
     /// One connect. A failed one makes the instance avoided for a while, if the fault may be its own.
-    async fn try_one(&self, instance: &Instance, permit: ConnectPermit, until: Instant) -> Option<Leg> {
+    async fn try_one(
+        &self,
+        guest: Guest,
+        instance: &Instance,
+        permit: ConnectPermit,
+        until: Instant,
+    ) -> Option<Leg> {
         let began = Instant::now();
         let parts = &self.plane.parts;
         let limit = self.settings.connect_timeout.min(until.saturating_duration_since(began));
-        let tls = parts.instance_tls.load_full();
+        let tls = match guest {
+            Guest::Device(_) => parts.instance_tls.load_full(),
+            Guest::Source(_) => None,
+        };
         let connected = Box::pin(connect(&instance.cira, tls.as_deref(), limit)).await;
         drop(permit);
         match connected {
             Ok(leg) => {
-                parts.instances.connect_succeeded(&instance.name);
-                parts.metrics.connect_seconds.record(began.elapsed().as_secs_f64());
+                // A port that takes connections says nothing of the TLS behind it.
+                if let Guest::Device(_) = guest {
+                    parts.instances.connect_succeeded(&instance.name);
+                    parts.metrics.connect_seconds.record(began.elapsed().as_secs_f64());
+                }
                 self.plane.counts.connects.of(ConnectOutcome::Connected).increment(1);
                 Some(leg)
             }

@@ -6,7 +6,7 @@ use std::{fmt, io};
 use super::guard::Refusal;
 use crate::net::head::HeadError;
 use crate::net::relay::{self, Side};
-use crate::sessions::CloseReason;
+use crate::sessions::{CloseReason, Full};
 use crate::telemetry::{Label, Labels, label_set};
 use crate::wire::apf;
 use crate::wire::client_hello::{Legacy, NotHello};
@@ -41,6 +41,8 @@ label_set! {
         Proof = "proof",
         /// It was proven, and relayed.
         Proven = "proven",
+        /// Legacy TLS: relayed to an instance as it is, proven to nobody here.
+        Spliced = "spliced",
     }
 }
 
@@ -83,6 +85,9 @@ pub enum SessionError {
     /// It was held for as long as devices are.
     #[error("no instance in time")]
     HoldOver,
+    /// As many sessions are spliced as may be.
+    #[error("legacy hello")]
+    SpliceFull(#[source] Full),
     /// The guard refused what one side said.
     #[error("guard")]
     Guard(#[source] Refusal),
@@ -122,6 +127,7 @@ impl SessionError {
             Self::BackedOff => Reason::BackedOff,
             Self::HoldFull => Reason::HoldFull,
             Self::HoldOver => Reason::NoInstance,
+            Self::SpliceFull(Full) => Reason::SpliceFull,
             Self::Guard(refusal) => guard(*refusal),
             Self::Closed(Side::Device) => Reason::DeviceClosed,
             Self::Closed(Side::Instance) => Reason::InstanceClosed,
@@ -139,16 +145,27 @@ impl SessionError {
     }
 }
 
-impl From<relay::Ended<Refusal, CloseReason>> for SessionError {
-    fn from(ended: relay::Ended<Refusal, CloseReason>) -> Self {
+impl SessionError {
+    /// How a relay ended, where `refused` and `stopped` say what its refusal and its stop mean.
+    pub fn of_relay<R, S>(
+        ended: relay::Ended<R, S>,
+        refused: impl FnOnce(R) -> Self,
+        stopped: impl FnOnce(S) -> Self,
+    ) -> Self {
         match ended {
             relay::Ended::Closed(side) => Self::Closed(side),
             relay::Ended::Failed(side, error) => Self::Failed(side, error),
-            relay::Ended::Refused(refusal) => Self::Guard(refusal),
+            relay::Ended::Refused(refusal) => refused(refusal),
             relay::Ended::Silent => Self::Silent(Side::Device),
             relay::Ended::Stalled(side) => Self::Stalled(side),
-            relay::Ended::Stopped(reason) => Self::Told(reason),
+            relay::Ended::Stopped(reason) => stopped(reason),
         }
+    }
+}
+
+impl From<relay::Ended<Refusal, CloseReason>> for SessionError {
+    fn from(ended: relay::Ended<Refusal, CloseReason>) -> Self {
+        Self::of_relay(ended, Self::Guard, Self::Told)
     }
 }
 
@@ -297,6 +314,8 @@ reasons! {
     ShownOut = "shown-out", Us, Quiet;
     /// Too slow before proof.
     Slow = "slow", Device, Quiet;
+    /// As many sessions are spliced as may be.
+    SpliceFull = "splice-full", Us, Normal;
     /// A newer session of the device was proven.
     Superseded = "superseded", Device, Quiet;
     /// A head that never ends.

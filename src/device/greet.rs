@@ -26,6 +26,14 @@ use crate::wire::apf::{self, FirstWord, PREAMBLE_LEN};
 use crate::wire::client_hello::{self, Hello, Legacy};
 use crate::wire::proxy_protocol::{self, ProxyHeader};
 
+/// A connection whose hello was judged, none of it taken.
+pub(super) enum Greeted {
+    /// rustls can serve it.
+    Served(Rewind<TcpStream>),
+    /// It cannot, and the hello is to be spliced.
+    Legacy(Rewind<TcpStream>),
+}
+
 /// A device's first message, as a value and as it was said.
 pub(super) struct Preamble {
     pub device: DeviceId,
@@ -48,8 +56,9 @@ impl Trip {
         Ok(tcp)
     }
 
-    /// Judges the hello before rustls sees a byte of it. A legacy one is answered with an alert.
-    pub(super) async fn hello(&mut self, tcp: Rewind<TcpStream>) -> Result<Rewind<TcpStream>, SessionError> {
+    /// Judges the hello before rustls sees a byte of it. A legacy one is answered with an alert, unless
+    /// it is to be spliced.
+    pub(super) async fn hello(&mut self, tcp: Rewind<TcpStream>) -> Result<Greeted, SessionError> {
         self.stage = Stage::Hello;
         let leaf = self.plane.parts.tls.leaf_key();
         let judge = |buf: &[u8]| Ok(client_hello::judge(buf, leaf)?.map(|hello| (hello, 0)));
@@ -61,10 +70,14 @@ impl Trip {
         self.plane.counts.hellos.of(labels).increment(1);
         self.came_to(Patience::HalfOpen);
         match (hello.verdict, self.settings.legacy_tls) {
-            (Ok(()), _) => Ok(tcp.flatten()),
+            (Ok(()), _) => Ok(Greeted::Served(tcp.flatten())),
             (Err(legacy), LegacyTls::Refuse) => {
                 self.refuse(tcp.flatten(), &hello, legacy).await;
                 Err(SessionError::Legacy(legacy))
+            }
+            (Err(legacy), LegacyTls::Splice) => {
+                self.tell_of_legacy(&hello, legacy);
+                Ok(Greeted::Legacy(tcp.flatten()))
             }
         }
     }
@@ -77,7 +90,7 @@ impl Trip {
         }
     }
 
-    fn came_to(&self, patience: Patience) {
+    pub(super) fn came_to(&self, patience: Patience) {
         if let Some(place) = &self.place {
             place.came_to(patience);
         }

@@ -2,7 +2,8 @@
 //!
 //! [`Plane::run`] accepts; `session` tells the whole trip of one device, whose stages are in `greet`
 //! (PROXY header, hello, handshake, preamble), `dial` (route, connect, hold), `prove` and `relaying`;
-//! [`guard`] decides which bytes may pass.
+//! [`guard`] decides which bytes may pass. `splice` is the way of legacy TLS around all that, if an
+//! operator opened it.
 
 mod admission;
 mod backoff;
@@ -16,6 +17,7 @@ mod prove;
 mod relaying;
 mod session;
 mod settings;
+mod splice;
 
 pub use settings::{GuardMode, LegacyTls, LoginBackoff, Network, Settings};
 
@@ -43,6 +45,7 @@ use admission::Admission;
 use backoff::Backoff;
 use contested::Contested;
 use counts::Counts;
+use splice::Told;
 
 /// How often what is over is forgotten.
 const TIDY: Duration = Duration::from_secs(5);
@@ -81,6 +84,7 @@ pub struct Plane {
     held: Arc<Semaphore>,
     contested: Mutex<Contested>,
     backoff: Mutex<Backoff>,
+    told: Mutex<Told>,
     counts: Counts,
 }
 
@@ -98,6 +102,7 @@ impl Plane {
             held: Arc::new(Semaphore::new((settings.max_connections / 2).clamp(1, Semaphore::MAX_PERMITS))),
             contested: Mutex::default(),
             backoff: Mutex::default(),
+            told: Mutex::default(),
             counts: Counts::new(&parts.metrics),
             settings: ArcSwap::from_pointee(settings),
             parts,

@@ -9,7 +9,7 @@ use super::prove::Listing;
 use super::session::{DeviceLeg, Legs, Trip, ticket};
 use crate::model::DeviceId;
 use crate::net::connect::Leg;
-use crate::net::relay::{self, Limits, Watch, relay};
+use crate::net::relay::{self, Watch, relay};
 use crate::sessions::CloseReason;
 
 /// Relays until one side leaves, the guard refuses or somebody asks the session to end; then gives
@@ -22,8 +22,7 @@ pub(super) async fn relaying(
     follower: Follower,
 ) {
     let session = &listing.listed.session;
-    let limits =
-        Limits { silence: trip.settings.silence, stall: trip.settings.stall, grace: trip.settings.grace };
+    let limits = trip.limits();
     let plane = &*trip.plane;
     let mut watch = Watched { follower, told: false, device: session.device, plane };
     let stop = async {
@@ -42,7 +41,7 @@ pub(super) async fn relaying(
     }
     drop(listing); // the claim first: closing may take its time
     trip.ended(&SessionError::from(ended));
-    trip.close(Legs { device: Some(device), instance: Some(instance) });
+    trip.close(Legs { device: Some(device), instance: Some(instance), ..Legs::default() });
 }
 
 /// The follower, and who hears that it stepped aside: once a session.

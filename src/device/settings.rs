@@ -9,6 +9,9 @@ pub enum LegacyTls {
     /// It is counted, answered with an alert and closed.
     #[default]
     Refuse,
+    /// It is relayed as it is to an instance that terminates TLS itself. Around the guard: no GUID, no
+    /// claim.
+    Splice,
 }
 
 /// How long the guard follows a device.
@@ -46,6 +49,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// Connections at once that have not proven themselves.
     pub max_preauth: usize,
+    /// Connections at once that are spliced, those that wait for an instance included: 2,000.
+    pub max_spliced: usize,
     /// Networks whose connections begin with a PROXY header.
     pub proxy_from: Vec<Network>,
     /// Time for the PROXY header: 5 s.
@@ -102,6 +107,7 @@ impl Default for Settings {
             hold: seconds(30),
             max_connections: 100_000,
             max_preauth: 2_000,
+            max_spliced: 2_000,
             proxy_from: vec![],
             proxy_timeout: seconds(5),
             hello_timeout: seconds(10),

@@ -6,8 +6,10 @@ mod claim;
 mod device_id;
 mod instance;
 mod secret;
+mod source;
 
 pub use claim::{Claim, Epoch, MalformedClaim, ReplicaId, SessionId, SessionKey};
 pub use device_id::{DeviceId, MalformedDeviceId};
 pub use instance::{Endpoint, InstanceName, MalformedEndpoint, MalformedInstanceName, Pool};
 pub use secret::Secret;
+pub use source::Source;

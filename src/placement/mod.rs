@@ -42,10 +42,15 @@ impl Candidate {
 /// `-weight / ln(u)`, where u is in the middle of one of 2^52 equal parts of (0, 1): the part that
 /// the upper 52 bits of the hash number. Both ends are out of reach, so the score is finite.
 pub fn score(device: DeviceId, name: &InstanceName, weight: f64) -> f64 {
+    score_of(device.as_bytes(), name, weight)
+}
+
+/// The same of whatever has 16 bytes of its own: a source, where no device is known.
+pub fn score_of(key: &[u8; 16], name: &InstanceName, weight: f64) -> f64 {
     if !(weight.is_finite() && weight > 0.0) {
         return f64::NEG_INFINITY;
     }
-    let hash = xxh3_64_with_seed(device.as_bytes(), xxh3_64(name.as_str().as_bytes()));
+    let hash = xxh3_64_with_seed(key, xxh3_64(name.as_str().as_bytes()));
     const PARTS: f64 = (1u64 << 52) as f64;
     let u = ((hash >> 12) as f64 + 0.5) / PARTS;
     -weight / libm::log(u)

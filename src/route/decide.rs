@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Why;
 use crate::instances::{Instance, State};
-use crate::model::{DeviceId, InstanceName};
+use crate::model::InstanceName;
 use crate::placement::{self, Candidate};
 
 /// What the directory said about a device's owner.
@@ -16,6 +16,8 @@ pub(super) enum Ownership {
     Nobody,
     /// The device's unreleased session ends there.
     Owner(InstanceName),
+    /// Nothing, since no device is known: only where it calls from.
+    Unasked,
 }
 
 /// One instance as it stands now.
@@ -37,16 +39,16 @@ pub(super) struct Weighed {
     pub verdict: Result<Why, &'static str>,
 }
 
-/// Weighs everyone known. First those that the device may go to, best first, then the others; both by
+/// Weighs everyone known for whom `key` tells apart: a device, or a source. First those that it may go to, best first, then the others; both by
 /// falling score, but for the owner.
-pub(super) fn weigh(device: DeviceId, owner: &Ownership, known: Vec<Known>) -> Vec<Weighed> {
+pub(super) fn weigh(key: &[u8; 16], owner: &Ownership, known: Vec<Known>) -> Vec<Weighed> {
     let candidates: Vec<_> = known.iter().map(candidate).collect();
     let caps = placement::caps(&candidates);
     let mut weighed: Vec<_> = known
         .into_iter()
         .zip(caps)
         .map(|(known, cap)| Weighed {
-            score: placement::score(device, &known.instance.name, known.instance.weight),
+            score: placement::score_of(key, &known.instance.name, known.instance.weight),
             sessions: known.sessions,
             cap,
             verdict: verdict(&known, cap, owner),
@@ -85,6 +87,8 @@ fn verdict(known: &Known, cap: usize, owner: &Ownership) -> Result<Why, &'static
         _ if max_sessions.is_some_and(|hard| known.sessions >= hard) => Err("full"),
         // An owner without weight gets no new devices, so its cap is 0.
         Ownership::Owner(owner) if owner == name && known.sessions < cap => Ok(Why::Owner),
+        // Caps move with every session, and whoever has no name has nothing else to come back by.
+        Ownership::Unasked if *weight > 0.0 => Ok(Why::Source),
         _ if weight.is_nan() || *weight <= 0.0 => Err("no-weight"),
         _ if known.sessions < cap => Ok(Why::Placed),
         _ => Ok(Why::OverCap),
@@ -95,7 +99,7 @@ fn verdict(known: &Known, cap: usize, owner: &Ownership) -> Result<Why, &'static
 const fn order(why: Why) -> u8 {
     match why {
         Why::Owner => 0,
-        Why::DirectoryAway | Why::Placed => 1,
+        Why::DirectoryAway | Why::Placed | Why::Source => 1,
         Why::OverCap => 2,
     }
 }

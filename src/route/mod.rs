@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::directory::{Answer, Freshness, Keeper};
 use crate::instances::{Instance, Instances};
-use crate::model::{DeviceId, InstanceName, Pool};
+use crate::model::{DeviceId, InstanceName, Pool, Source};
 use crate::telemetry::label_set;
 use decide::{Known, Ownership, Weighed, weigh};
 
@@ -25,6 +25,8 @@ label_set! {
         Placed = "placed",
         /// Everyone is at the cap: first of the rendezvous order that is up.
         OverCap = "over-cap",
+        /// No device is known: first of the rendezvous order of its source that is up.
+        Source = "source",
     }
 }
 
@@ -66,8 +68,14 @@ impl Router {
 
     /// Where `device` should go now, at most `route` 250 ms (the keeper's budget).
     pub async fn route(&self, device: DeviceId) -> Itinerary {
-        let stop = |w: Weighed| w.verdict.ok().map(|why| (w.instance, why));
-        Itinerary { stops: self.weigh(device).await.into_iter().filter_map(stop).collect() }
+        itinerary(self.weigh(device).await)
+    }
+
+    /// Where somebody of whom only the source is known should go now: the same as long as the first is
+    /// up, whatever comes and goes beside it. Sessions that prove nothing count for nobody's cap, or
+    /// they would crowd out devices that do; an instance that is full gets none.
+    pub fn route_source(&self, source: Source) -> Itinerary {
+        itinerary(weigh(source.as_bytes(), &Ownership::Unasked, self.known()))
     }
 
     /// Why `device` would go where it would go now.
@@ -88,7 +96,7 @@ impl Router {
             Answer::Nobody => Ownership::Nobody,
             Answer::Resyncing { .. } | Answer::Unreachable { .. } => Ownership::Away,
         };
-        weigh(device, &owner, self.known())
+        weigh(device.as_bytes(), &owner, self.known())
     }
 
     /// The instances a device can go to. An owner that is none of them is ignored.
@@ -105,12 +113,17 @@ impl Router {
     }
 }
 
+fn itinerary(weighed: Vec<Weighed>) -> Itinerary {
+    let stop = |w: Weighed| w.verdict.ok().map(|why| (w.instance, why));
+    Itinerary { stops: weighed.into_iter().filter_map(stop).collect() }
+}
+
 fn considered(place: usize, weighed: Weighed) -> Considered {
     let passed_over = match weighed.verdict {
         Err(why_not) => Some(why_not),
         Ok(_) if place == 0 => None,
         Ok(Why::OverCap) => Some("at-cap"),
-        Ok(Why::DirectoryAway | Why::Owner | Why::Placed) => Some("outranked"),
+        Ok(Why::DirectoryAway | Why::Owner | Why::Placed | Why::Source) => Some("outranked"),
     };
     Considered {
         instance: weighed.instance.name.to_string(),

@@ -35,7 +35,7 @@ fn owner(name: &str) -> Ownership {
 
 /// Where a device may go, in order, and why.
 fn stops(device: DeviceId, owner: &Ownership, known: Vec<Known>) -> Vec<(String, Why)> {
-    let weighed = weigh(device, owner, known).into_iter();
+    let weighed = weigh(device.as_bytes(), owner, known).into_iter();
     weighed.filter_map(|w| Some((w.instance.name.to_string(), w.verdict.ok()?))).collect()
 }
 
@@ -122,6 +122,46 @@ fn without_a_directory_every_replica_computes_the_same_whatever_it_counted() {
     }
 }
 
+/// Where a source may go, in order.
+fn stops_of(source: &str, known: Vec<Known>) -> Vec<String> {
+    let source = Source::of(source.parse().expect(source));
+    let stops = itinerary(weigh(source.as_bytes(), &Ownership::Unasked, known)).stops;
+    assert!(stops.iter().all(|(_, why)| *why == Why::Source), "{stops:?}");
+    stops.into_iter().map(|(instance, _)| instance.name.to_string()).collect()
+}
+
+#[test]
+fn a_source_stays_with_its_instance_as_others_come_and_go_and_fill() {
+    let mut firsts = std::collections::BTreeSet::new();
+    for last in 0..40 {
+        let source = format!("203.0.113.{last}");
+        let order = stops_of(&source, fleet());
+        firsts.insert(order[0].clone());
+        let crowded = |k: Known| Known { sessions: 50_000, ..k };
+        assert_eq!(stops_of(&source, fleet().into_iter().map(crowded).collect()), order);
+        for gone in ["a", "b", "c"] {
+            let left = fleet().into_iter().filter(|k| k.instance.name.as_str() != gone).collect();
+            let expected: Vec<_> = order.iter().filter(|name| *name != gone).cloned().collect();
+            assert_eq!(stops_of(&source, left), expected, "only those of {gone} move, to their second");
+        }
+    }
+    assert_eq!(firsts.len(), 3, "sources spread: {firsts:?}");
+}
+
+#[test]
+fn a_source_goes_to_nobody_who_takes_no_new_devices() {
+    for unusable in [
+        with(known("b"), |b| b.state = State::Down),
+        with(known("b"), |b| b.state = State::Draining),
+        with(known("b"), |b| b.weight = 0.0),
+        with(Known { sessions: 5, ..known("b") }, |b| b.max_sessions = Some(5)),
+        Known { avoided: true, ..known("b") },
+    ] {
+        assert_eq!(stops_of("2001:db8::1", vec![known("a"), unusable]), ["a"]);
+    }
+    assert_eq!(stops_of("2001:db8::1", vec![]), [""; 0]);
+}
+
 #[test]
 fn an_explanation_names_everyone_once_and_why_not() {
     let fleet = vec![
@@ -133,7 +173,7 @@ fn an_explanation_names_everyone_once_and_why_not() {
         Known { sessions: 5_000, ..known("g") },
         known("h"),
     ];
-    let weighed = weigh(device(3), &owner("a"), fleet).into_iter().enumerate();
+    let weighed = weigh(device(3).as_bytes(), &owner("a"), fleet).into_iter().enumerate();
     let lines: Vec<_> = weighed.map(|(place, w)| considered(place, w)).collect();
     let mut told: Vec<_> = lines.iter().map(|l| (l.instance.as_str(), l.passed_over)).collect();
     assert_eq!(told[0], ("a", None));

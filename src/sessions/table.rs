@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::session::{CloseReason, Session};
+use super::spliced::Splices;
 use crate::model::{DeviceId, InstanceName, SessionId};
 
 const SHARDS: usize = 64;
@@ -23,6 +24,7 @@ pub struct Sessions {
     at: Mutex<HashMap<InstanceName, usize>>,
     listed: AtomicUsize,
     last_id: AtomicU64,
+    spliced: Arc<Splices>,
 }
 
 /// Takes the session out of the table when dropped, unless a newer one has taken its place there.
@@ -46,6 +48,7 @@ impl Default for Sessions {
             at: Mutex::default(),
             listed: AtomicUsize::new(0),
             last_id: AtomicU64::new(0),
+            spliced: Arc::default(),
         }
     }
 }
@@ -57,6 +60,11 @@ impl Sessions {
     /// The next session number of this replica.
     pub fn next_id(&self) -> SessionId {
         SessionId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Sessions of legacy devices: of them neither device nor proof is known.
+    pub const fn spliced(&self) -> &Arc<Splices> {
+        &self.spliced
     }
 
     /// Lists `session`. An older session of the same device here is told to close (superseded) and

@@ -114,6 +114,8 @@ pub struct Metrics {
     pub republished: Counter,
     /// Sessions now that are proven and relayed.
     pub sessions: Gauge,
+    /// Sessions now that are spliced.
+    pub spliced: Gauge,
     /// Sessions closed for a newer one.
     pub superseded: Counter,
     recorder: PrometheusRecorder,
@@ -148,6 +150,7 @@ impl Metrics {
             reloads: counters(&recorder, "reloads_total"),
             republished: counter("republished_total"),
             sessions: gauge("sessions"),
+            spliced: gauge("spliced_sessions"),
             superseded: counter("superseded_total"),
             recorder,
         };

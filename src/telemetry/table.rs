@@ -72,6 +72,8 @@ pub const TABLE: &[Row] = {
         row("mps_gateway_republished_total", Counter, &[], "Claims written again after the directory lost its data."),
         row("mps_gateway_session_ends_total", Counter, &["reason", "blame"], "Ended device connections, by reason and whose doing it was."),
         row("mps_gateway_sessions", Gauge, &[], "Sessions now that are proven and relayed."),
+        row("mps_gateway_splice_ends_total", Counter, &["reason", "blame"], "Ended device connections that were spliced or to be spliced, by reason and whose doing it was."),
+        row("mps_gateway_spliced_sessions", Gauge, &[], "Sessions now that are spliced: legacy TLS, relayed to an instance unguarded."),
         row("mps_gateway_superseded_total", Counter, &[], "Sessions closed because a newer one of the same device was proven."),
     ]
 };

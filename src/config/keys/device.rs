@@ -13,9 +13,12 @@ pub const KEYS: &[Key] = &[
          at each start. A changed file is noticed within 10 s.").new_sessions(),
     Key::absent("device.private-key", r#""cira.key""#, "path, from the folder of this file",
         "PEM: the leaf's key, PKCS#8, PKCS#1 or SEC1. 2048 bits suit all firmware; AMT 12 refuses 3072.").new_sessions(),
-    Key::new("device.legacy-tls", r#""refuse""#, "refuse",
-        "What happens to a hello that offers nothing we can serve (AMT 11 and older, perhaps 12). Refused\n\
-         hellos are counted by version and key exchange."),
+    Key::new("device.legacy-tls", r#""refuse""#, "refuse | splice",
+        "What happens to a hello that offers nothing we can serve (AMT 11 and older, perhaps 12). Either way\n\
+         it is counted by version and key exchange. splice relays it as it is to an instance chosen by the\n\
+         caller's address, which must accept such TLS itself: no GUID, so no routing to an owner and no\n\
+         claim; no guard, so anybody steps around the guard by sending an old hello. Not with plain\n\
+         instances (instances.cira-tls.enabled = false).").new_sessions(),
     Key::new("device.guard", r#""strict""#, "strict | preamble",
         "How long bytes of a device are judged: for the whole session, or only until it is authenticated.\n\
          preamble is for firmware that strict mistreats; tell us when you need it: with it, whoever has a\n\
@@ -30,6 +33,11 @@ pub const KEYS: &[Key] = &[
         "Connections at once on their way to a login, of which each may have one connection to an instance:\n\
          what an attacker without password can take. Devices that wait for an instance (hold) and\n\
          connections that are being closed are not among them.").live(),
+    Key::new("device.max-spliced", "2000", "count",
+        "Connections at once that are spliced (legacy-tls), those that wait for an instance included. They\n\
+         never prove themselves, so an attacker without password can keep as many, and as many connections\n\
+         to instances. When all are taken, the address (IPv6: /64) with the most gives its youngest up to\n\
+         one with fewer; else the newcomer is closed. Somewhat more than there are such devices will do.").new_sessions(),
     Key::new("device.proxy-from", "[]", "list of networks",
         "Load balancers, as 10.0.0.0/8 or one address: connections from there must begin with a PROXY header\n\
          (v1 or v2), all others must not.").new_sessions(),
