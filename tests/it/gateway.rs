@@ -59,6 +59,11 @@ impl Gateway {
         }
     }
 
+    /// Every line it logged so far, as JSON; the last 200.
+    pub fn log(&self) -> Vec<Value> {
+        self.0.said().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
     /// Where `plane` (`admin`, `device`) listens: its first address.
     pub async fn address(&mut self, plane: &str) -> SocketAddr {
         let line = self.logged("serving").await;

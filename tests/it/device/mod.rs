@@ -6,6 +6,7 @@ mod bounds;
 #[cfg(feature = "redis")]
 mod claim;
 mod itinerary;
+mod splice;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
