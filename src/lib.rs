@@ -10,6 +10,8 @@
 //! device   net::listener > wire::proxy_protocol > wire::client_hello > net::server_tls > wire::apf
 //!          > route (directory: who owns; instances: who is there; placement: who should)
 //!          > net::connect > device::guard until proof > directory: claim > net::relay > instance
+//! legacy   net::listener > .. > wire::client_hello > route by source > net::relay > instance: device::splice,
+//!          if an operator chose it; no guard, no directory
 //! ending   SessionError -> reason, blame, loudness -> one log line, counters; guards give back
 //!          permit, place, gauge and claim
 //! ```

@@ -212,3 +212,23 @@ async fn bytes_of_sessions_that_live_on_are_counted_every_few_seconds_and_once()
     }
     house.finish().await.expect("it ends");
 }
+
+#[tokio::test]
+async fn bytes_of_spliced_sessions_are_counted_while_they_live() {
+    let (sessions, metrics) = (Sessions::default(), Metrics::new());
+    let traffic = Arc::new(crate::net::traffic::Traffic::begin());
+    let (source, shown_out) = (crate::model::Source::of([127, 0, 0, 1].into()), Default::default());
+    let splice = sessions.spliced().enter(source, Arc::clone(&traffic), shown_out, 1);
+    let _splice = splice.expect("there is room");
+    traffic.heard_device(68);
+    traffic.heard_instance(7);
+    for _ in 0..2 {
+        report_bytes(&sessions, &metrics).await;
+        let text = metrics.render();
+        for line in
+            ["bytes_total{direction=\"from-device\"} 68", "bytes_total{direction=\"from-instance\"} 7"]
+        {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+    }
+}

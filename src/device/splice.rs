@@ -147,7 +147,70 @@ impl Watch for Blind {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
     use super::*;
+    use crate::net::head::read_head;
+    use crate::wire::client_hello::{self, LeafKey, NotHello};
+    use crate::wire::proxy_protocol;
+
+    const HEADER: &[u8] = b"PROXY TCP4 203.0.113.9 198.51.100.1 4000 4433\r\n";
+
+    /// A hello of TLS 1.0 or 1.1 with RSA key exchange: `random` and `session` are its own to choose.
+    fn old_hello(minor: u8, random: [u8; 32], session: &[u8], record: usize) -> Vec<u8> {
+        let short = |len: usize| u16::try_from(len).expect("short").to_be_bytes();
+        let sessions = u8::try_from(session.len()).expect("at most 32");
+        let body = [&[3, minor][..], &random, &[sessions], session, &[0, 2, 0, 0x2f, 1, 0]].concat();
+        let message = [&[1, 0][..], &short(body.len()), &body].concat();
+        let records = message.chunks(record);
+        records.flat_map(|part| [&[22, 3, 1][..], &short(part.len()), part].concat()).collect()
+    }
+
+    /// What is left to be relayed of a stream that came in these pieces: header taken, hello judged.
+    async fn left_to_relay(pieces: Vec<Vec<u8>>) -> (Result<(), Legacy>, Vec<u8>) {
+        let (mut near, far) = duplex(64);
+        let says = async move {
+            for piece in pieces {
+                near.write_all(&piece).await.expect("somebody reads");
+            }
+        };
+        let hears = async {
+            let judge = |buf: &[u8]| {
+                Ok::<_, NotHello>(client_hello::judge(buf, LeafKey::Rsa)?.map(|hello| (hello, 0)))
+            };
+            let head = read_head(far, proxy_protocol::MAX_LEN, proxy_protocol::parse).await;
+            let (hello, stream) =
+                read_head(head.expect("a header").1, client_hello::MAX_LEN, judge).await.expect("a hello");
+            let (mut stream, mut left) = (stream.flatten(), Vec::new());
+            stream.read_to_end(&mut left).await.expect("a duplex does not fail");
+            (hello.verdict, left)
+        };
+        tokio::join!(says, hears).1
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_pieces_all_that_follows_the_header_is_left_to_relay(
+            minor in 1..=2_u8,
+            random in any::<[u8; 32]>(),
+            session in prop::collection::vec(any::<u8>(), 0..=32),
+            record in prop_oneof![Just(usize::MAX), 1..90_usize],
+            more in prop::collection::vec(any::<u8>(), 0..200),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        ) {
+            let sent = [old_hello(minor, random, &session, record), more].concat();
+            let stream = [HEADER, &sent].concat();
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len())).collect();
+            cuts.extend([0, stream.len()]);
+            cuts.sort_unstable();
+            let pieces = cuts.windows(2).map(|pair| stream[pair[0]..pair[1]].to_vec()).collect();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            let (verdict, left) = runtime.block_on(left_to_relay(pieces));
+            prop_assert_eq!(verdict, Err(Legacy::Version));
+            prop_assert_eq!(left, sent);
+        }
+    }
 
     fn source(number: u32) -> Source {
         Source::of(std::net::Ipv4Addr::from(number).into())
