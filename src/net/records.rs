@@ -26,8 +26,8 @@ thread_local! {
     static SHARED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lends the thread's buffer.
-pub(super) fn with_scratch<R>(work: impl FnOnce(&mut [u8]) -> R) -> R {
+/// Lends the thread's buffer, of 64 KiB: for [`Records::poll_record`], and nothing that waits.
+pub fn with_scratch<R>(work: impl FnOnce(&mut [u8]) -> R) -> R {
     // Taken, not borrowed: should `work` come here again, it gets another one.
     let mut scratch = SHARED.take();
     scratch.resize(SCRATCH, 0);

@@ -6,5 +6,7 @@
 
 pub mod device;
 mod digest;
+pub mod load;
 pub mod mps;
 pub mod pki;
+pub mod transfer;

@@ -19,8 +19,9 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+pub(super) use raw::preamble;
 pub use raw::{Closed, RawDevice};
-pub use tls::{DeviceTls, TlsSettings, Trust, Versions};
+pub use tls::{AesBits, DeviceTls, TlsSettings, Trust, Versions};
 
 use self::session::{Session, connect};
 use super::mps::Account;
@@ -65,7 +66,8 @@ impl Reconnect {
         Self { give_up: Some((3, Duration::from_secs(900))), ..Self::default() }
     }
 
-    fn pause(&self, failures: u32) -> Duration {
+    /// How long it waits after so many failures in a row.
+    pub(super) fn pause(&self, failures: u32) -> Duration {
         match self.give_up {
             Some((limit, pause)) if failures > 0 && failures.is_multiple_of(limit.max(1)) => pause,
             _ => self.after.mul_f64((1.0 + self.jitter * rand::random_range(-1.0..=1.0)).max(0.0)),

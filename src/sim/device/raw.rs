@@ -170,7 +170,7 @@ impl RawDevice {
 }
 
 /// What a simulated device says first.
-pub(super) const fn preamble(device: DeviceId) -> Preamble {
+pub(in crate::sim) const fn preamble(device: DeviceId) -> Preamble {
     Preamble { major: 1, minor: 0, trigger: 4, device }
 }
 

@@ -2,13 +2,16 @@
 
 use std::io;
 use std::pin::Pin;
+use std::slice;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use rustls::client::Resumption;
+use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CertificateError, ClientConfig, NamedGroup, RootCertStore, SupportedProtocolVersion};
+use rustls::{
+    CertificateError, CipherSuite, ClientConfig, NamedGroup, RootCertStore, SupportedProtocolVersion,
+};
 use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -26,6 +29,13 @@ pub enum Trust {
     Root {
         /// The root that was installed.
         root: CertificateDer<'static>,
+        /// The name of the server that was configured.
+        common_name: Option<String>,
+    },
+    /// As [`Trust::Root`], with any of several roots.
+    Roots {
+        /// The roots.
+        roots: Vec<CertificateDer<'static>>,
         /// The name of the server that was configured.
         common_name: Option<String>,
     },
@@ -53,6 +63,35 @@ impl Versions {
     }
 }
 
+/// The one cipher a device offers, with whatever key exchange.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AesBits {
+    /// AES-128-GCM.
+    Aes128,
+    /// AES-256-GCM.
+    Aes256,
+}
+
+impl AesBits {
+    fn is_of(self, suite: CipherSuite) -> bool {
+        use CipherSuite as Suite;
+        match self {
+            Self::Aes128 => matches!(
+                suite,
+                Suite::TLS13_AES_128_GCM_SHA256
+                    | Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+                    | Suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+            ),
+            Self::Aes256 => matches!(
+                suite,
+                Suite::TLS13_AES_256_GCM_SHA384
+                    | Suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+                    | Suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
+            ),
+        }
+    }
+}
+
 /// How a device speaks TLS.
 #[derive(Clone, Debug)]
 pub struct TlsSettings {
@@ -62,6 +101,8 @@ pub struct TlsSettings {
     pub versions: Versions,
     /// Which key-exchange groups it offers; `None`: all we have.
     pub groups: Option<Vec<NamedGroup>>,
+    /// Which key lengths of AES-GCM it offers, in bits, and nothing else; `None`: every suite we have.
+    pub aes: Option<AesBits>,
     /// Whether it resumes earlier sessions.
     pub resume: bool,
 }
@@ -69,14 +110,14 @@ pub struct TlsSettings {
 impl TlsSettings {
     /// TLS 1.2, every group, no resumption.
     pub const fn trusting(trust: Trust) -> Self {
-        Self { trust, versions: Versions::Tls12, groups: None, resume: false }
+        Self { trust, versions: Versions::Tls12, groups: None, aes: None, resume: false }
     }
 }
 
 /// The TLS client of devices. Cheap to clone: thousands of devices share one.
 #[derive(Clone)]
 pub struct DeviceTls {
-    connector: TlsConnector,
+    config: Arc<ClientConfig>,
 }
 
 impl DeviceTls {
@@ -86,14 +127,14 @@ impl DeviceTls {
         if let Some(groups) = &settings.groups {
             provider.kx_groups.retain(|group| groups.contains(&group.name()));
         }
+        if let Some(aes) = settings.aes {
+            provider.cipher_suites.retain(|suite| aes.is_of(suite.suite()));
+        }
         let algorithms = provider.signature_verification_algorithms;
         let trusted = match &settings.trust {
             Trust::Anything => Trusted::Anything,
-            Trust::Root { root, common_name } => {
-                let mut roots = RootCertStore::empty();
-                roots.add(root.clone())?;
-                Trusted::Root { roots, common_name: common_name.clone() }
-            }
+            Trust::Root { root, common_name } => Trusted::roots(slice::from_ref(root), common_name)?,
+            Trust::Roots { roots, common_name } => Trusted::roots(roots, common_name)?,
         };
         let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&settings.versions.list())?
@@ -104,7 +145,7 @@ impl DeviceTls {
         if !settings.resume {
             config.resumption = Resumption::disabled();
         }
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
+        Ok(Self { config: Arc::new(config) })
     }
 
     /// Trusts anybody: for tests that are about something else.
@@ -117,9 +158,19 @@ impl DeviceTls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let nobody = ServerName::try_from("device.invalid").expect("a DNS name");
-        Box::pin(self.connector.connect(nobody, io)).await
+        Box::pin(TlsConnector::from(Arc::clone(&self.config)).connect(nobody(), io)).await
     }
+
+    /// A session that has yet to begin, for [`ClientStream`](crate::net::tls_stream::ClientStream): it
+    /// holds less while idle than what [`DeviceTls::handshake`] makes.
+    pub fn session(&self) -> Result<UnbufferedClientConnection, rustls::Error> {
+        UnbufferedClientConnection::new(Arc::clone(&self.config), nobody())
+    }
+}
+
+/// Names are not sent, and not looked at.
+fn nobody() -> ServerName<'static> {
+    ServerName::try_from("device.invalid").expect("a DNS name")
 }
 
 impl Judge for Trusted {
@@ -138,6 +189,16 @@ impl Judge for Trusted {
 enum Trusted {
     Anything,
     Root { roots: RootCertStore, common_name: Option<String> },
+}
+
+impl Trusted {
+    fn roots(of: &[CertificateDer<'static>], common_name: &Option<String>) -> Result<Self, rustls::Error> {
+        let mut roots = RootCertStore::empty();
+        for root in of {
+            roots.add(root.clone())?;
+        }
+        Ok(Self::Root { roots, common_name: common_name.clone() })
+    }
 }
 
 /// Firmware looks at the common name, whatever alternative names there are.

@@ -4,19 +4,24 @@
 //! except that a login (and the look-up of a GUID) goes through the database and is answered later.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::channels::{Channels, Command};
-use super::state::{Ending, State};
+use super::services::Services;
+use super::state::{Ending, REMEMBERED, State};
 use super::{Behaviour, Database};
 use crate::lifecycle::Drain;
 use crate::model::{DeviceId, Secret};
-use crate::net::records::{Records, close, next_record, write_record};
+use crate::net::records::{Records, close, with_scratch};
+use crate::sim::transfer::outbox::Outbox;
 use crate::wire::apf::{AUTH_SERVICE, GlobalRequest, Message, PASSWORD_METHOD, PFWD_SERVICE, kind};
 
 /// Commands that wait for a connection.
@@ -30,6 +35,12 @@ const SPLIT_LOGIN: usize = 13;
 
 /// What MPS reads too much of a USERAUTH_REQUEST without password.
 const OVERREAD: usize = 5;
+
+/// Messages that wait for a device which does not read; with more, we do not read either.
+const UNSENT: usize = 1024;
+
+/// Batches sent before others have their turn.
+const TURN: usize = 4;
 
 /// What the database will have answered after [`Behaviour::lookup`].
 enum Due {
@@ -48,9 +59,13 @@ pub(super) struct Cira<T> {
     /// Received and not yet understood.
     heard: BytesMut,
     out: Vec<Bytes>,
+    outbox: Outbox,
     device: Option<DeviceId>,
     due: VecDeque<(Instant, Due)>,
     channels: Channels,
+    services: Services,
+    /// Records of which the sizes were remembered.
+    records: usize,
     commands: (mpsc::Sender<Command>, mpsc::Receiver<Command>),
     end: CancellationToken,
 }
@@ -60,16 +75,19 @@ impl<T: Records> Cira<T> {
         Self {
             link,
             number,
-            state,
             drain,
             heard: BytesMut::new(),
             out: Vec::new(),
+            outbox: Outbox::default(),
             device: None,
             due: VecDeque::new(),
             channels: Channels::new(behaviour.window),
+            services: Services::new(behaviour.service_window, state.pattern.clone()),
+            records: 0,
             behaviour,
             commands: mpsc::channel(COMMANDS),
             end: CancellationToken::new(),
+            state,
         }
     }
 
@@ -97,12 +115,10 @@ impl<T: Records> Cira<T> {
                 // Freezing must not wait for the next byte.
                 _ = frozen.changed() => None,
                 () = sleep_until(idle) => Some(Ending::Idle),
-                record = next_record(&mut self.link) => match record {
+                record = exchange(&mut self.link, &mut self.outbox, &mut self.services) => match record {
                     Ok(Some(record)) => {
                         idle = Instant::now() + self.behaviour.idle;
-                        self.state.record(self.number, record.len());
-                        self.heard.extend_from_slice(&record);
-                        self.understand().err()
+                        self.hear(record).err()
                     }
                     Ok(None) | Err(_) => Some(Ending::Closed),
                 },
@@ -112,44 +128,62 @@ impl<T: Records> Cira<T> {
                 }
                 () = sleep_until(due), if !self.due.is_empty() => self.answer_due().err(),
             };
-            let written = self.flush().await;
+            self.out.drain(..).for_each(|message| self.outbox.put(message));
             if let Some(ending) = ended {
+                self.flush().await;
                 return ending;
-            }
-            if written.is_err() {
-                return Ending::Closed;
             }
         }
     }
 
-    /// Each message is a write of its own at MPS, and so a record of its own.
-    async fn flush(&mut self) -> std::io::Result<()> {
-        for message in self.out.drain(..) {
-            write_record(&mut self.link, &message).await?;
+    /// The last words: whoever does not take them in time does not hear them.
+    async fn flush(&mut self) {
+        let (link, outbox) = (&mut self.link, &mut self.outbox);
+        let sent =
+            poll_fn(|cx| if outbox.is_empty() { Poll::Ready(Ok(())) } else { outbox.poll_send(cx, link) });
+        // What is not sent by then is not worth waiting for.
+        let _: Result<io::Result<()>, _> = timeout(self.behaviour.stop_grace, sent).await;
+    }
+
+    fn hear(&mut self, record: Bytes) -> Result<(), Ending> {
+        if self.records < REMEMBERED {
+            self.records += 1;
+            self.state.record(self.number, record.len());
         }
-        Ok(())
+        let understood = if self.heard.is_empty() {
+            self.understand(&record)
+        } else {
+            let mut heard = std::mem::take(&mut self.heard);
+            heard.extend_from_slice(&record);
+            self.understand(&heard)
+        };
+        let (bytes, corrupt) = self.services.unreported();
+        if bytes > 0 {
+            self.state.moved(bytes, corrupt);
+        }
+        understood
     }
 
     fn say(&mut self, message: &Message<'_>) {
         self.out.push(message.to_bytes());
     }
 
-    /// Answers every whole message received so far.
-    fn understand(&mut self) -> Result<(), Ending> {
-        if self.device.is_none() && self.heard.len() < b"GET".len() {
-            return Ok(()); // MPS, too, looks at the first three bytes before it decides
+    /// Answers every whole message in `heard`, and keeps the rest.
+    fn understand(&mut self, heard: &[u8]) -> Result<(), Ending> {
+        let mut rest = heard;
+        if self.device.is_none() {
+            if heard.len() < b"GET".len() {
+                self.heard = BytesMut::from(rest); // MPS, too, looks at three bytes before it decides
+                return Ok(());
+            }
+            if heard.starts_with(b"GET") {
+                self.out.push(page());
+                return Err(Ending::Http);
+            }
         }
-        if self.device.is_none() && self.heard.starts_with(b"GET") {
-            let page = "<!DOCTYPE html><html><body>Simulated MPS: APF connections only.</body></html>";
-            let length = page.len();
-            let answer =
-                format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{page}");
-            self.out.push(answer.into());
-            return Err(Ending::Http);
-        }
-        let heard = std::mem::take(&mut self.heard);
-        let mut rest = &heard[..];
-        while let Some((message, length)) = Message::parse(rest).map_err(|_| Ending::Malformed)? {
+        loop {
+            self.services.take(&mut rest, &mut self.outbox);
+            let Some((message, length)) = Message::parse(rest).map_err(|_| Ending::Malformed)? else { break };
             self.state.message(self.number, rest[0]);
             self.answer(&message)?;
             rest = &rest[length..];
@@ -207,18 +241,21 @@ impl<T: Records> Cira<T> {
     fn answer_channel(&mut self, message: &Message<'_>) -> Result<(), Ending> {
         let out = &mut self.out;
         match *message {
-            Message::ChannelOpen(open) => {
-                let unknown_type = 3; // whatever the type is
-                self.say(&Message::ChannelOpenFailure { recipient: open.sender, reason: unknown_type });
-            }
+            Message::ChannelOpen(open) => self.services.open(&open, self.device, &mut self.outbox),
             Message::ChannelOpenConfirmation { recipient, sender, window } => {
                 self.channels.granted(recipient, sender, window, out);
             }
             Message::ChannelOpenFailure { recipient, .. } => self.channels.refused(recipient),
+            Message::ChannelWindowAdjust { recipient, bytes } if self.services.has(recipient) => {
+                self.services.credited(recipient, bytes);
+            }
             Message::ChannelWindowAdjust { recipient, bytes } => {
                 self.channels.credited(recipient, bytes, out);
             }
             Message::ChannelData { recipient, data } => self.channels.received(recipient, data, out),
+            Message::ChannelClose { recipient } if self.services.has(recipient) => {
+                self.services.closed(recipient, &mut self.outbox);
+            }
             Message::ChannelClose { recipient } => self.channels.closed(recipient, out),
             // What only a server says, and what MPS has no word for.
             _ => return Err(Ending::Malformed),
@@ -267,4 +304,51 @@ impl<T: Records> Cira<T> {
         self.state.register(self.number, device, self.commands.0.clone(), self.end.clone());
         self.say(&Message::UserauthSuccess);
     }
+}
+
+/// The next record, `None` at the end; meanwhile what waits is sent, so that neither direction waits for
+/// the other. Safe to cancel.
+async fn exchange<T: Records>(
+    link: &mut T,
+    outbox: &mut Outbox,
+    services: &mut Services,
+) -> io::Result<Option<Bytes>> {
+    poll_fn(|cx| {
+        send(cx, link, outbox, services)?;
+        if outbox.messages() > UNSENT {
+            return Poll::Pending; // who does not listen is not listened to
+        }
+        with_scratch(|scratch| {
+            let read = link.poll_record(cx, scratch);
+            read.map_ok(|length| (length > 0).then(|| Bytes::copy_from_slice(&scratch[..length])))
+        })
+    })
+    .await
+}
+
+/// Sends until nothing waits, the link takes no more or others have their turn.
+fn send<T: Records>(
+    cx: &mut Context<'_>,
+    link: &mut T,
+    outbox: &mut Outbox,
+    services: &mut Services,
+) -> io::Result<()> {
+    for _ in 0..TURN {
+        services.fill(outbox);
+        if outbox.is_empty() {
+            return Ok(());
+        }
+        match outbox.poll_send(cx, link) {
+            Poll::Ready(sent) => sent?,
+            Poll::Pending => return Ok(()),
+        }
+    }
+    cx.waker().wake_by_ref();
+    Ok(())
+}
+
+fn page() -> Bytes {
+    let page = "<!DOCTYPE html><html><body>Simulated MPS: APF connections only.</body></html>";
+    let length = page.len();
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{page}").into()
 }

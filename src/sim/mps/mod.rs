@@ -4,6 +4,7 @@ mod channels;
 mod cira;
 mod database;
 mod rest;
+mod services;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use crate::model::DeviceId;
 use crate::net::identity::{Identity, IdentityError};
 use crate::net::listener::{Accepted, Listener};
 use crate::net::server_tls::ServerTls;
+use crate::sim::transfer;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -51,8 +53,10 @@ pub struct Behaviour {
     pub lookup: Duration,
     /// Interval and timeout, in seconds, of the keep-alives asked for after port 5900 was offered.
     pub options: Option<(u32, u32)>,
-    /// Receive window of a channel, in bytes.
+    /// Receive window of a channel it opens, in bytes.
     pub window: u32,
+    /// Receive window of a channel that a device opens to one of its services, in bytes.
+    pub service_window: u32,
     /// How long the other side may take to close once we were told to stop.
     pub stop_grace: Duration,
 }
@@ -66,6 +70,7 @@ impl Default for Behaviour {
             lookup: Duration::ZERO,
             options: Some((30, 0)),
             window: 81_920,
+            service_window: transfer::WINDOW,
             stop_grace: Duration::from_secs(1),
         }
     }
@@ -220,6 +225,11 @@ impl Mps {
     /// The devices it holds: those whose login it accepted and whose connection is there, as it believes.
     pub fn connected(&self) -> Vec<DeviceId> {
         self.state.connected()
+    }
+
+    /// How many devices it holds.
+    pub fn count(&self) -> usize {
+        self.state.count_connected()
     }
 
     /// Whether it holds `device`.

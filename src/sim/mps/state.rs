@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::channels::Command;
 use super::database::Database;
 use crate::model::DeviceId;
+use crate::sim::transfer::pattern::Pattern;
 
 /// Messages and records remembered of one connection.
-const REMEMBERED: usize = 256;
+pub(super) const REMEMBERED: usize = 256;
 
 /// Connections that have ended and are still remembered.
 const ENDED: usize = 1024;
@@ -73,8 +74,12 @@ pub struct Counts {
     pub disconnects: u64,
     /// KEEPALIVE_REQUEST messages received.
     pub keepalives: u64,
-    /// Messages received, of any type.
+    /// Messages received, of any type; payload for the services that devices call not counted.
     pub messages: u64,
+    /// Bytes of payload moved by the services that devices call, both ways.
+    pub moved: u64,
+    /// Blocks of that payload which were received and not right.
+    pub corrupt: u64,
 }
 
 struct Registered {
@@ -97,6 +102,8 @@ pub(super) struct State {
     pub database: Arc<Database>,
     pub frozen: watch::Sender<bool>,
     pub health: watch::Sender<u16>,
+    /// What devices send to our services, and hear from them.
+    pub pattern: Pattern,
     changed: watch::Sender<()>,
     inner: Mutex<Inner>,
 }
@@ -108,6 +115,7 @@ impl State {
             database,
             frozen: watch::Sender::new(false),
             health: watch::Sender::new(200),
+            pattern: Pattern::new(),
             changed: watch::Sender::new(()),
             inner: Mutex::default(),
         }
@@ -129,6 +137,17 @@ impl State {
 
     pub fn count(&self, count: impl FnOnce(&mut Counts)) {
         self.change(|inner| count(&mut inner.counts));
+    }
+
+    /// The services moved payload. Nobody is told of each piece.
+    pub fn moved(&self, bytes: u64, corrupt: u64) {
+        let mut inner = self.inner.lock();
+        inner.counts.moved += bytes;
+        inner.counts.corrupt += corrupt;
+    }
+
+    pub fn count_connected(&self) -> usize {
+        self.inner.lock().devices.len()
     }
 
     pub fn connected(&self) -> Vec<DeviceId> {

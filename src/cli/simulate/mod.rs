@@ -1,0 +1,56 @@
+//! `simulate`: what stands beside a gateway, as processes. `mps` tries a gateway without a real MPS;
+//! `devices` aims load at any CIRA server.
+
+mod devices;
+mod mps;
+mod screen;
+mod units;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::exit;
+use crate::lifecycle::{Signals, Wish};
+
+/// What to simulate.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// AMT devices that call home: a load generator for any CIRA server, real ones and gateways alike.
+    Devices(Box<devices::Arguments>),
+    /// An MPS that takes every device with the one login.
+    Mps(Box<mps::Arguments>),
+}
+
+/// Simulates.
+pub fn run(command: Command) -> ExitCode {
+    match command {
+        Command::Devices(arguments) => devices::run(*arguments),
+        Command::Mps(arguments) => mps::run(*arguments),
+    }
+}
+
+fn signals() -> Result<Signals, ExitCode> {
+    Signals::listen().map_err(|error| {
+        eprintln!("mps-gateway: cannot listen to signals: {error}");
+        ExitCode::from(exit::SYSTEM)
+    })
+}
+
+/// Ready when a signal says to stop.
+async fn stopped(signals: &mut Signals) {
+    while signals.next().await == Wish::Reload {} // there is no file to read again
+}
+
+/// Arguments that cannot be used: what is wrong, with its causes.
+fn unusable(problem: &dyn Error) -> ExitCode {
+    let mut told = problem.to_string();
+    let mut cause = problem.source();
+    while let Some(because) = cause {
+        told += &format!(": {because}");
+        cause = because.source();
+    }
+    eprintln!("mps-gateway: {told}");
+    ExitCode::from(exit::CONFIG)
+}
