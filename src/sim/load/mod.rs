@@ -17,8 +17,6 @@ mod report;
 mod run;
 mod stay;
 mod tally;
-#[cfg(test)]
-mod tests;
 mod tunnel;
 mod work;
 

@@ -60,4 +60,3 @@ impl Receipt {
         Self { bytes: (both >> 64) as u64, corrupt: both as u64 }
     }
 }
-
