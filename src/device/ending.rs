@@ -115,7 +115,9 @@ impl SessionError {
             Self::Proxy(e) => head(e, |_| Reason::NotProxy),
             Self::Hello(e) => head(e, |e| match e {
                 NotHello::Http => Reason::HttpInClear,
-                NotHello::Garbage => Reason::Garbage,
+                NotHello::Garbage | NotHello::Malformed | NotHello::Overflow | NotHello::Unexpected => {
+                    Reason::Garbage
+                }
             }),
             Self::Legacy(_) => Reason::LegacyHello,
             Self::Handshake(_) => Reason::Handshake,

@@ -19,7 +19,7 @@ use super::session::{DeviceLeg, Trip};
 use super::settings::{LegacyTls, LoginBackoff};
 use crate::directory::{Answer, Freshness, Standing};
 use crate::model::DeviceId;
-use crate::net::head::read_head;
+use crate::net::head::{HeadError, read_head};
 use crate::net::relay::{Side, close};
 use crate::net::rewind::Rewind;
 use crate::wire::apf::{self, FirstWord, PREAMBLE_LEN};
@@ -57,14 +57,24 @@ impl Trip {
     }
 
     /// Judges the hello before rustls sees a byte of it. A legacy one is answered with an alert, unless
-    /// it is to be spliced.
+    /// it is to be spliced; so is one that breaks the rules of TLS.
     pub(super) async fn hello(&mut self, tcp: Rewind<TcpStream>) -> Result<Greeted, SessionError> {
         self.stage = Stage::Hello;
         let leaf = self.plane.parts.tls.leaf_key();
-        let judge = |buf: &[u8]| Ok(client_hello::judge(buf, leaf)?.map(|hello| (hello, 0)));
+        // A refusal is a finding, too: the connection is needed to say it.
+        let judge = |buf: &[u8]| Ok(client_hello::judge(buf, leaf).transpose().map(|judged| (judged, 0)));
         let head = read_head(tcp, client_hello::MAX_LEN, judge);
         let head = timeout(self.settings.hello_timeout, head).await.map_err(|_| SessionError::Slow)?;
-        let (hello, tcp) = head.map_err(SessionError::Hello)?;
+        let (judged, tcp) = head.map_err(SessionError::Hello)?;
+        let hello = match judged {
+            Ok(hello) => hello,
+            Err(not_hello) => {
+                if let Some(description) = not_hello.alert() {
+                    self.refuse(tcp.flatten(), alert(3, description)).await;
+                }
+                return Err(SessionError::Hello(HeadError::Refused(not_hello)));
+            }
+        };
         self.hello = Some(hello.version);
         let labels = (hello.version, hello.key_exchange, (&hello).into());
         self.plane.counts.hellos.of(labels).increment(1);
@@ -72,7 +82,7 @@ impl Trip {
         match (hello.verdict, self.settings.legacy_tls) {
             (Ok(()), _) => Ok(Greeted::Served(tcp.flatten())),
             (Err(legacy), LegacyTls::Refuse) => {
-                self.refuse(tcp.flatten(), &hello, legacy).await;
+                self.refuse(tcp.flatten(), legacy_alert(&hello, legacy)).await;
                 Err(SessionError::Legacy(legacy))
             }
             (Err(legacy), LegacyTls::Splice) => {
@@ -82,8 +92,7 @@ impl Trip {
         }
     }
 
-    async fn refuse(&self, mut tcp: Rewind<TcpStream>, hello: &Hello, legacy: Legacy) {
-        let alert = alert(hello, legacy);
+    async fn refuse(&self, mut tcp: Rewind<TcpStream>, alert: [u8; 7]) {
         let said = timeout(self.settings.grace, tcp.write_all(&alert)).await;
         if matches!(said, Ok(Ok(()))) {
             close(tcp, self.settings.grace).await;
@@ -101,13 +110,18 @@ impl Trip {
         self.stage = Stage::Handshake;
         let began = Instant::now();
         let parts = &self.plane.parts;
-        let shaking = in_turns(Arc::clone(&self.plane.handshakes), parts.tls.handshake(tcp));
+        let mut device = Box::new(parts.tls.stream(tcp).map_err(SessionError::Handshake)?);
+        let shaking = in_turns(Arc::clone(&self.plane.handshakes), device.shake());
         match timeout(self.settings.handshake_timeout, shaking).await {
-            Ok(Ok(device)) => {
+            Ok(Ok(())) => {
                 parts.metrics.handshake_seconds.record(began.elapsed().as_secs_f64());
-                Ok(Box::new(device))
+                Ok(device)
             }
-            Ok(Err(error)) => Err(SessionError::Handshake(error)),
+            Ok(Err(error)) => {
+                // In clear: what is said last is an alert, and nothing that comes is of interest.
+                close(device.into_io(), self.settings.grace).await;
+                Err(SessionError::Handshake(error))
+            }
             Err(_) => Err(SessionError::Slow),
         }
     }
@@ -208,9 +222,7 @@ async fn first_message(
 }
 
 /// A fatal TLS alert, as a server says it that does not know the offered versions or suites.
-fn alert(hello: &Hello, legacy: Legacy) -> [u8; 7] {
-    const ALERT: u8 = 21;
-    const FATAL: u8 = 2;
+fn legacy_alert(hello: &Hello, legacy: Legacy) -> [u8; 7] {
     const HANDSHAKE_FAILURE: u8 = 40;
     const PROTOCOL_VERSION: u8 = 70;
     let description = if legacy == Legacy::Version { PROTOCOL_VERSION } else { HANDSHAKE_FAILURE };
@@ -220,6 +232,13 @@ fn alert(hello: &Hello, legacy: Legacy) -> [u8; 7] {
         client_hello::Version::Tls11 => 2,
         client_hello::Version::Tls12 | client_hello::Version::Tls13 => 3,
     };
+    alert(minor, description)
+}
+
+/// A fatal TLS alert in clear, in a record of version 3.`minor`.
+const fn alert(minor: u8, description: u8) -> [u8; 7] {
+    const ALERT: u8 = 21;
+    const FATAL: u8 = 2;
     [ALERT, 3, minor, 0, 2, FATAL, description]
 }
 

@@ -62,17 +62,25 @@ impl ServerTls {
         self.shown.load().not_after
     }
 
+    /// A stream over `io` that has yet to [`shake`](ServerStream::shake) hands. It is large: keep it in
+    /// a box or in a task of its own.
+    pub fn stream<S>(&self, io: S) -> io::Result<ServerStream<S>> {
+        let config = Arc::clone(&self.shown.load().config);
+        let session = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
+        Ok(ServerStream::new(io, session))
+    }
+
     /// Shakes hands over `io`. Not bounded in time: callers put a timeout around it.
     ///
-    /// Cancelling it drops `io`. The stream returned is large: keep it in a box or in a task of its own.
+    /// Cancelling it drops `io`, and so does an error.
     pub async fn handshake<S>(&self, io: S) -> io::Result<ServerStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let config = Arc::clone(&self.shown.load().config);
-        let session = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
+        let mut stream = self.stream(io)?;
         // Boxed: the caller's task would carry its room for life.
-        Box::pin(ServerStream::handshake(io, session)).await
+        Box::pin(stream.shake()).await?;
+        Ok(stream)
     }
 }
 

@@ -102,6 +102,26 @@ enum Step {
 }
 
 impl<S, C: Session> TlsStream<S, C> {
+    /// A stream that has yet to [`shake`](Self::shake) hands.
+    pub(super) fn new(io: S, session: C) -> Self {
+        Self {
+            io,
+            session,
+            incoming: Vec::new(),
+            processed: 0,
+            outgoing: Vec::new(),
+            sent: 0,
+            plain: VecDeque::new(),
+            ended: false,
+            said_close: false,
+        }
+    }
+
+    /// The stream beneath. What was read and not handed out is lost, and so is what waits to be sent.
+    pub fn into_io(self) -> S {
+        self.io
+    }
+
     /// The stream beneath, and what is known of the session.
     pub fn get_ref(&self) -> (&S, &CommonState) {
         (&self.io, &self.session)
@@ -186,21 +206,15 @@ impl<S, C: Session> TlsStream<S, C> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, C: Session> TlsStream<S, C> {
-    /// Shakes hands. Not bounded in time: callers put a timeout around it.
+    /// A stream that shook hands. Not bounded in time: callers put a timeout around it.
     pub async fn handshake(io: S, session: C) -> io::Result<Self> {
-        let mut stream = Self {
-            io,
-            session,
-            incoming: Vec::new(),
-            processed: 0,
-            outgoing: Vec::new(),
-            sent: 0,
-            plain: VecDeque::new(),
-            ended: false,
-            said_close: false,
-        };
-        poll_fn(|cx| with_scratch(|scratch| stream.poll_handshake(cx, scratch))).await?;
-        Ok(stream)
+        let mut stream = Self::new(io, session);
+        stream.shake().await.map(|()| stream)
+    }
+
+    /// Shakes hands. After an error the alert was said, if the kernel took it.
+    pub async fn shake(&mut self) -> io::Result<()> {
+        poll_fn(|cx| with_scratch(|scratch| self.poll_handshake(cx, scratch))).await
     }
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<()>> {

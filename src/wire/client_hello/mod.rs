@@ -9,8 +9,6 @@
 mod offer;
 mod records;
 
-use std::fmt;
-
 use offer::{Offer, numbers};
 use records::Joined;
 
@@ -110,18 +108,32 @@ pub enum Legacy {
 /// These bytes are no ClientHello at all.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NotHello {
-    /// HTTP in clear (`GET `, `POST`, ..).
-    Http,
-    /// Anything else, a hello longer than [`MAX_LEN`] included.
+    /// No TLS, or the alert of a client that gave up.
+    #[error("not a TLS hello")]
     Garbage,
+    /// HTTP in clear (`GET `, `POST`, ..).
+    #[error("HTTP in clear")]
+    Http,
+    /// A hello whose encoding contradicts itself, or that is longer than [`MAX_LEN`].
+    #[error("a malformed hello")]
+    Malformed,
+    /// A TLS record longer than any may be.
+    #[error("a TLS record too long")]
+    Overflow,
+    /// TLS, but a record or a message that must not be there.
+    #[error("an unexpected TLS record or message")]
+    Unexpected,
 }
 
-impl fmt::Display for NotHello {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Http => "HTTP in clear",
-            Self::Garbage => "not a TLS hello",
-        })
+impl NotHello {
+    /// The alert that answers it, by its number in RFC 8446 6; `None` for what is no TLS.
+    pub const fn alert(self) -> Option<u8> {
+        match self {
+            Self::Garbage | Self::Http => None,
+            Self::Malformed => Some(50),  // decode_error
+            Self::Overflow => Some(22),   // record_overflow
+            Self::Unexpected => Some(10), // unexpected_message
+        }
     }
 }
 
@@ -224,14 +236,15 @@ pub fn judge(buf: &[u8], leaf: LeafKey) -> Result<Option<Hello>, NotHello> {
     let handshake = match buf.first() {
         None => return Ok(None),
         Some(&records::HANDSHAKE) => records::join(buf)?,
+        Some(&(records::CHANGE_CIPHER_SPEC | records::APPLICATION_DATA)) => return early(buf),
         Some(0x80..) => return sslv2(buf),
         Some(_) => return http(buf),
     };
     match handshake {
         Joined::Partial if buf.len() < MAX_LEN => Ok(None),
-        Joined::Partial => Err(NotHello::Garbage),
+        Joined::Partial => Err(NotHello::Malformed),
         Joined::Whole(body) => {
-            let offer = Offer::read(&body).ok_or(NotHello::Garbage)?;
+            let offer = Offer::read(&body).ok_or(NotHello::Malformed)?;
             Ok(Some(Hello {
                 version: highest(&offer),
                 key_exchange: best(&offer),
@@ -251,6 +264,15 @@ fn sslv2(buf: &[u8]) -> Result<Option<Hello>, NotHello> {
             key_exchange: KeyExchange::Other,
             verdict: Err(Legacy::Version),
         })),
+        Some(_) => Err(NotHello::Garbage),
+    }
+}
+
+/// A record that belongs behind a hello.
+fn early(buf: &[u8]) -> Result<Option<Hello>, NotHello> {
+    match buf.get(1) {
+        None => Ok(None),
+        Some(&records::MAJOR) => Err(NotHello::Unexpected),
         Some(_) => Err(NotHello::Garbage),
     }
 }

@@ -4,8 +4,14 @@ use std::borrow::Cow;
 
 use super::{MAX_LEN, NotHello};
 
-/// Content type of a handshake record.
+/// Content types.
+pub(super) const CHANGE_CIPHER_SPEC: u8 = 0x14;
+const ALERT: u8 = 0x15;
 pub(super) const HANDSHAKE: u8 = 0x16;
+pub(super) const APPLICATION_DATA: u8 = 0x17;
+
+/// First byte of a record's version, whatever the version.
+pub(super) const MAJOR: u8 = 3;
 
 const RECORD_HEAD: usize = 5;
 const MESSAGE_HEAD: usize = 4;
@@ -53,20 +59,20 @@ fn measure(buf: &[u8]) -> Result<Extent, NotHello> {
         }
         seen += record.len();
         if head[0] != CLIENT_HELLO {
-            return Err(NotHello::Garbage);
+            return Err(NotHello::Unexpected);
         }
         if seen < MESSAGE_HEAD {
             continue;
         }
         let length = u32::from_be_bytes([0, head[1], head[2], head[3]]) as usize;
         if length > MAX_LEN - RECORD_HEAD - MESSAGE_HEAD {
-            return Err(NotHello::Garbage);
+            return Err(NotHello::Malformed);
         }
         match seen.cmp(&(MESSAGE_HEAD + length)) {
             std::cmp::Ordering::Less => {}
             std::cmp::Ordering::Equal => return Ok(Extent::Whole { length, single: i == 0 }),
             // More in the same record: rustls refuses a message behind the hello in one flight.
-            std::cmp::Ordering::Greater => return Err(NotHello::Garbage),
+            std::cmp::Ordering::Greater => return Err(NotHello::Unexpected),
         }
     }
     Ok(Extent::Partial)
@@ -81,16 +87,22 @@ impl<'a> Iterator for Records<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let buf = self.0;
         let &first = buf.first()?;
-        if first != HANDSHAKE || buf.get(1).is_some_and(|major| *major != 3) {
+        if first == ALERT || buf.get(1).is_some_and(|major| *major != MAJOR) {
             return Some(Err(NotHello::Garbage));
+        }
+        if first != HANDSHAKE {
+            return Some(Err(NotHello::Unexpected));
         }
         let Some(head) = buf.first_chunk::<RECORD_HEAD>() else {
             self.0 = &[];
             return Some(Ok(None));
         };
         let length = usize::from(u16::from_be_bytes([head[3], head[4]]));
-        if length == 0 || length > MAX_LEN {
-            return Some(Err(NotHello::Garbage));
+        if length == 0 {
+            return Some(Err(NotHello::Malformed));
+        }
+        if length > MAX_LEN {
+            return Some(Err(NotHello::Overflow));
         }
         match buf.get(RECORD_HEAD..RECORD_HEAD + length) {
             Some(payload) => {

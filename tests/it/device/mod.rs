@@ -1,5 +1,6 @@
 //! The device plane, from a device's socket to a simulated MPS and back.
 
+mod bad_hellos;
 mod bad_input;
 mod bad_logins;
 mod bounds;

@@ -168,8 +168,15 @@ fn what_is_no_hello_is_told_apart() {
         (b"\x15\x03\x01\0\x02\x02\x28", Err(NotHello::Garbage)),
         (b"\x16\x03", Ok(None)),
         (b"\x16\x02", Err(NotHello::Garbage)),
-        (b"\x16\x03\x01\0\0", Err(NotHello::Garbage)),
-        (b"\x16\x03\x01\0\x01\x02", Err(NotHello::Garbage)),
+        (b"\x16\x03\x01\0\0", Err(NotHello::Malformed)),
+        (b"\x16\x03\x01\x40\x01", Err(NotHello::Overflow)),
+        (b"\x16\x03\x01\0\x01\x02", Err(NotHello::Unexpected)),
+        (b"\x16\x03\x01\0\x01\x01\x15\x03\x01\0\x02\x02\x5a", Err(NotHello::Garbage)),
+        (b"\x16\x03\x01\0\x01\x01\x14\x03\x01\0\x01\x01", Err(NotHello::Unexpected)),
+        (b"\x14", Ok(None)),
+        (b"\x14\x03", Err(NotHello::Unexpected)),
+        (b"\x17\x03", Err(NotHello::Unexpected)),
+        (b"\x17\x04", Err(NotHello::Garbage)),
     ] {
         assert_eq!(judge(bytes, LeafKey::Rsa), verdict, "{bytes:x?}");
     }
@@ -188,16 +195,16 @@ fn a_hello_may_be_as_long_as_the_bound_and_no_longer() {
     assert!(matches!(judge(&longest, LeafKey::Rsa), Ok(Some(Hello { verdict: Ok(()), .. }))));
     assert_eq!(judge(&longest[..MAX_LEN - 1], LeafKey::Rsa), Ok(None));
     let longer = padded(room + 1).records(usize::MAX);
-    assert_eq!(judge(&longer, LeafKey::Rsa), Err(NotHello::Garbage));
+    assert_eq!(judge(&longer, LeafKey::Rsa), Err(NotHello::Malformed));
     let dripped = padded(room).records(1);
-    assert_eq!(judge(&dripped[..MAX_LEN], LeafKey::Rsa), Err(NotHello::Garbage));
+    assert_eq!(judge(&dripped[..MAX_LEN], LeafKey::Rsa), Err(NotHello::Malformed));
 }
 
 #[test]
 fn a_second_message_behind_the_hello_is_refused() {
     let message = Parts::tls12(&[0xc02f]).groups(&[0x17]).schemes(&SCHEMES).message();
     let doubled = build::records(&[message.as_slice(), &[0]].concat(), usize::MAX);
-    assert_eq!(judge(&doubled, LeafKey::Rsa), Err(NotHello::Garbage));
+    assert_eq!(judge(&doubled, LeafKey::Rsa), Err(NotHello::Unexpected));
     assert_eq!(ask(&doubled, LeafKey::Rsa), Answer::Refuses);
 }
 
