@@ -29,6 +29,17 @@ impl Http {
 
     /// Status and JSON body (null if it is none) of `GET path`; `None` if nobody answers.
     pub async fn get(&mut self, path: &str) -> Option<(u16, Value)> {
+        let (status, body) = self.bytes(path).await?;
+        Some((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
+
+    /// Body of `GET path` as text; `None` if nobody answers.
+    pub async fn text(&mut self, path: &str) -> Option<String> {
+        let (_, body) = self.bytes(path).await?;
+        Some(String::from_utf8_lossy(&body).into_owned())
+    }
+
+    async fn bytes(&mut self, path: &str) -> Option<(u16, Bytes)> {
         match timeout(LIMIT, self.try_get(path)).await {
             Ok(Ok(answer)) => Some(answer),
             Ok(Err(_)) | Err(_) => {
@@ -38,7 +49,7 @@ impl Http {
         }
     }
 
-    async fn try_get(&mut self, path: &str) -> Result<(u16, Value), Box<dyn std::error::Error>> {
+    async fn try_get(&mut self, path: &str) -> Result<(u16, Bytes), Box<dyn std::error::Error>> {
         let mut connection = match self.connection.take().filter(|c| !c.is_closed()) {
             Some(connection) => connection,
             None => self.connect().await?,
@@ -49,7 +60,7 @@ impl Http {
         let status = response.status().as_u16();
         let body = response.into_body().collect().await?.to_bytes();
         self.connection = Some(connection);
-        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+        Ok((status, body))
     }
 
     #[expect(clippy::disallowed_methods, reason = "ends with the connection")]

@@ -8,7 +8,6 @@ mod directory;
 mod fleet;
 mod gateway;
 mod house;
-#[cfg(feature = "redis")]
 mod http;
 mod peers;
 mod process;

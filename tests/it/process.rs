@@ -1,4 +1,4 @@
-//! The program itself, as a process of a test's own.
+//! A process of a test's own: the program itself, or one of others.
 
 use std::collections::VecDeque;
 use std::process::{ExitStatus, Stdio};
@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// Lines kept of what a process said, for when a test fails.
-const KEPT: usize = 200;
+const KEPT: usize = 1000;
 
-/// A running `mps-gateway`; killed when dropped.
+/// A running program; killed when dropped.
 pub struct Process {
     child: Child,
+    stdin: Option<ChildStdin>,
     said: Arc<Mutex<VecDeque<String>>>,
     lines: mpsc::Receiver<String>,
 }
@@ -25,14 +26,25 @@ impl Process {
     /// Starts `mps-gateway ARGUMENTS` with nothing of ours in its environment but `environment`.
     pub fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mps-gateway"));
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.env_clear().envs(environment.iter().copied()).kill_on_drop(true);
-        let mut child = command.spawn().expect("mps-gateway starts");
+        command.args(arguments).env_clear().envs(environment.iter().copied());
+        Self::run(command)
+    }
+
+    /// Starts `command`, whatever program that is. Its standard input stays open as long as it runs.
+    pub fn run(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         let said = Arc::new(Mutex::new(VecDeque::new()));
         let (sender, lines) = mpsc::channel(KEPT);
         listen(child.stdout.take().expect("piped"), sender.clone(), said.clone());
         listen(child.stderr.take().expect("piped"), sender, said.clone());
-        Self { child, said, lines }
+        Self { stdin: child.stdin.take(), child, said, lines }
+    }
+
+    /// Writes a line to its standard input.
+    pub async fn tell(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("it was started with one");
+        stdin.write_all(format!("{line}\n").as_bytes()).await.expect("it listens");
     }
 
     /// What `find` makes of the first line it makes something of; at most 60 s.
@@ -70,7 +82,6 @@ impl Process {
     }
 
     /// `kill -9`, and waits until it is gone.
-    #[cfg(feature = "redis")] // only who shares a directory survives it
     pub async fn kill(&mut self) {
         self.child.kill().await.expect("a child of ours");
     }

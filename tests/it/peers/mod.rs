@@ -1,5 +1,6 @@
 //! Programs nobody here wrote, on either side of the gateway.
 
+mod meshcentral;
 mod tls;
 
 use std::path::PathBuf;
