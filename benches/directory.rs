@@ -4,7 +4,7 @@
 //! claims at 64 tasks at least half of `redis-benchmark -P 16` with the same script, look-ups at
 //! least 1.2 times GET without pipelining, writing again at least 0.8 times `-P 16`.
 //!
-//! `cargo bench --bench directory [-- SECONDS]`
+//! `cargo bench --bench directory [-- SECONDS]`; `-- --test` is a short form, whose figures mean nothing.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -19,41 +19,36 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 #[path = "../tests/it/redis_server.rs"]
-#[allow(dead_code, reason = "a bench needs less of it than the tests")]
 mod redis_server;
 #[path = "../tests/it/required.rs"]
 mod required;
 
 use redis_server::RedisServer;
+use required::required;
 
-const DEVICES: u64 = 100_000;
 const TASKS: usize = 64;
-const ROUNDS: usize = 3;
 const CLAIM: &str = include_str!("../src/directory/redis/claim.lua");
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
-    let argument = std::env::args().skip(1).find_map(|word| word.parse().ok());
-    let time = Duration::from_secs(argument.unwrap_or(3));
+    let size = Size::from_args();
     let Some(server) = RedisServer::start().await else { return };
-    if Command::new("redis-benchmark").arg("--version").output().is_err() {
-        eprintln!("NOT RUN: redis-benchmark is not installed (apt-get install redis-tools)");
-        return;
-    }
+    let there = Command::new("redis-benchmark").arg("--version").output().ok();
+    let Some(_) = required("redis-benchmark", "apt-get install redis-tools", there) else { return };
     // Under load by design: a budget that no hiccup of the machine exceeds.
     let settings = Settings { url: server.url(), budget: Duration::from_secs(5), ..Settings::default() };
     let (drain, stop) = (Drain::new(Duration::from_secs(1)), CancellationToken::new());
     let redis = Arc::new(Redis::open(&settings, &drain, &stop).await.expect("a Redis URL"));
-    write_again(&redis).await; // every device has a record from here on
+    write_again(&redis, size).await; // every device has a record from here on
 
     let mut rounds = Vec::new();
-    for round in 1..=ROUNDS {
-        let script = benchmark(&server, 16, &claim_words());
-        let claims = claims(&redis, time).await;
+    for round in 1..=size.rounds {
+        let script = benchmark(&server, size, 16, &claim_words());
+        let claims = claims(&redis, size).await;
         let get_words = ["get", "mpsgw:d:5a5a5a5a-5a5a-5a5a-0000-__rand_int__"].map(str::to_owned);
-        let gets = benchmark(&server, 1, &get_words);
-        let look_ups = look_ups(&redis, time).await;
-        let again = write_again(&redis).await;
+        let gets = benchmark(&server, size, 1, &get_words);
+        let look_ups = look_ups(&redis, size).await;
+        let again = write_again(&redis, size).await;
         println!(
             "round {round}: claims {claims:.0}/s, redis-benchmark -P 16 {script:.0}/s, ratio {:.2} | \
              look-ups {look_ups:.0}/s, GET -P 1 {gets:.0}/s, ratio {:.2} | \
@@ -69,9 +64,37 @@ async fn main() {
     {
         let mut ratios: Vec<_> = rounds.iter().map(|round| round[i]).collect();
         ratios.sort_by(f64::total_cmp);
-        println!("{what}: median ratio {:.2}, goal {goal}", ratios[ROUNDS / 2]);
+        println!("{what}: median ratio {:.2}, goal {goal}", ratios[ratios.len() / 2]);
     }
     stop.cancel();
+}
+
+/// How much is done.
+#[derive(Clone, Copy)]
+struct Size {
+    devices: u64,
+    rounds: usize,
+    /// Of claims and of look-ups, in each round.
+    time: Duration,
+    /// Of redis-benchmark, in each round.
+    requests: u32,
+}
+
+impl Size {
+    fn from_args() -> Self {
+        let words: Vec<_> = std::env::args().skip(1).collect();
+        if words.iter().any(|word| word == "--test") {
+            println!("short form: the figures mean nothing");
+            return Self { devices: 1_000, rounds: 1, time: Duration::from_millis(100), requests: 2_000 };
+        }
+        let seconds = words.iter().find_map(|word| word.parse().ok()).unwrap_or(3);
+        Self { devices: 100_000, rounds: 3, time: Duration::from_secs(seconds), requests: 300_000 }
+    }
+
+    /// Any device: the same for everybody, in no order that a cache would like.
+    fn scattered(self, n: u64) -> u64 {
+        n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % self.devices
+    }
 }
 
 fn device(n: u64) -> DeviceId {
@@ -113,11 +136,20 @@ fn claim_words() -> Vec<String> {
 }
 
 /// Commands a second of redis-benchmark with 50 clients.
-fn benchmark(server: &RedisServer, pipeline: u32, words: &[String]) -> f64 {
+fn benchmark(server: &RedisServer, size: Size, pipeline: u32, words: &[String]) -> f64 {
     let (_, port) = server.url().rsplit_once(':').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a port");
-    let count = if pipeline > 1 { "300000" } else { "200000" };
     let output = Command::new("redis-benchmark")
-        .args(["-p", &port, "-c", "50", "-n", count, "-r", &DEVICES.to_string(), "--csv"])
+        .args([
+            "-p",
+            &port,
+            "-c",
+            "50",
+            "-n",
+            &size.requests.to_string(),
+            "-r",
+            &size.devices.to_string(),
+            "--csv",
+        ])
         .args(["-P", &pipeline.to_string()])
         .args(words)
         .output()
@@ -151,29 +183,24 @@ where
     next.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64()
 }
 
-/// Any device: the same for everybody, in no order that a cache would like.
-fn scattered(n: u64) -> u64 {
-    n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % DEVICES
-}
-
-async fn claims(redis: &Arc<Redis>, time: Duration) -> f64 {
+async fn claims(redis: &Arc<Redis>, size: Size) -> f64 {
     let redis = Arc::clone(redis);
-    rate(time, move |n| {
+    rate(size.time, move |n| {
         let redis = Arc::clone(&redis);
         async move {
-            let outcome = redis.claim(&claiming(scattered(n), (1 << 60) + n, None)).await;
+            let outcome = redis.claim(&claiming(size.scattered(n), (1 << 60) + n, None)).await;
             assert!(matches!(outcome, Ok(Outcome::Granted { .. })), "{outcome:?}");
         }
     })
     .await
 }
 
-async fn look_ups(redis: &Arc<Redis>, time: Duration) -> f64 {
+async fn look_ups(redis: &Arc<Redis>, size: Size) -> f64 {
     let redis = Arc::clone(redis);
-    rate(time, move |n| {
+    rate(size.time, move |n| {
         let redis = Arc::clone(&redis);
         async move {
-            let owner = redis.owner(device(scattered(n))).await;
+            let owner = redis.owner(device(size.scattered(n))).await;
             assert!(matches!(owner, Ok(Some(_))), "{owner:?}");
         }
     })
@@ -181,10 +208,10 @@ async fn look_ups(redis: &Arc<Redis>, time: Duration) -> f64 {
 }
 
 /// Writes every record again as a re-publish does, without its pace.
-async fn write_again(redis: &Arc<Redis>) -> f64 {
+async fn write_again(redis: &Arc<Redis>, size: Size) -> f64 {
     let began = Instant::now();
     let mut claimings = Vec::with_capacity(500);
-    for n in 0..DEVICES {
+    for n in 0..size.devices {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
         claimings.push(claiming(n, 7, Epoch::new(now.as_micros() as u64)));
         if claimings.len() == 500 {
@@ -192,5 +219,5 @@ async fn write_again(redis: &Arc<Redis>) -> f64 {
             claimings.clear();
         }
     }
-    DEVICES as f64 / began.elapsed().as_secs_f64()
+    size.devices as f64 / began.elapsed().as_secs_f64()
 }

@@ -4,6 +4,8 @@
 //! instances live in this one. Printed is the growth of the gateway's anonymous resident memory for
 //! each session: idle after an echo of 64 bytes, and idle after an echo of 256 KiB.
 //!
+//! `-- --test` is a short form, whose figures mean nothing.
+//!
 //! `relay_memory gateway LISTEN UPSTREAM plain|tls PEM..` is that gateway, for other load generators.
 
 use std::io::{BufReader, Write as _};
@@ -49,9 +51,13 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     match args.first().map(String::as_str) {
         Some("gateway") => runtime.block_on(gateway(&args[1..])),
+        Some("--test") => {
+            println!("short form: the figures mean nothing");
+            runtime.block_on(measure(WARM_UP, Duration::ZERO));
+        }
         sessions => {
             let sessions = sessions.map_or(2000, |sessions| sessions.parse().expect("a number of sessions"));
-            runtime.block_on(measure(sessions));
+            runtime.block_on(measure(sessions, SETTLE));
         }
     }
 }
@@ -133,7 +139,7 @@ async fn session(parts: Arc<Parts>, accepted: Accepted) -> Option<()> {
 
 // ---- devices, instances and the figures
 
-async fn measure(sessions: usize) {
+async fn measure(sessions: usize, settle: Duration) {
     let dir = std::env::temp_dir().join(format!("relay-memory-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a directory");
     let pem = [dir.join("leaf.crt"), dir.join("leaf.key")].map(|path| path.display().to_string());
@@ -146,7 +152,7 @@ async fn measure(sessions: usize) {
         ("TLS 1.2 -> TLS 1.3", &rustls::version::TLS12, true),
         ("TLS 1.3 -> TLS 1.3", &rustls::version::TLS13, true),
     ] {
-        let [idle, after] = case(version, tls, sessions, &pem).await;
+        let [idle, after] = case(version, tls, (sessions, settle), &pem).await;
         println!("{name:<24}{idle:>10.1}{after:>22.1}");
     }
     std::fs::remove_dir_all(dir).expect("ours to remove");
@@ -165,7 +171,7 @@ fn write_leaf([certificate, key]: &[String; 2]) {
 async fn case(
     version: &'static SupportedProtocolVersion,
     tls: bool,
-    sessions: usize,
+    (sessions, settle): (usize, Duration),
     pem: &[String; 2],
 ) -> [f64; 2] {
     let drain = Drain::new(Duration::ZERO);
@@ -173,16 +179,16 @@ async fn case(
     let mut gateway = Gateway::start(upstream, tls, pem);
     let client = Arc::new(client(version, pem));
     let warm = devices(gateway.address, &client, WARM_UP).await;
-    tokio::time::sleep(SETTLE).await;
+    tokio::time::sleep(settle).await;
     let before = gateway.kib();
     let mut open = devices(gateway.address, &client, sessions).await;
     let each = |after: u64| after.saturating_sub(before) as f64 / sessions as f64;
-    tokio::time::sleep(SETTLE).await;
+    tokio::time::sleep(settle).await;
     let idle = each(gateway.kib());
     for some in open.chunks_mut(16) {
         futures_util::future::join_all(some.iter_mut().map(|device| echo(device, BURST))).await;
     }
-    tokio::time::sleep(SETTLE).await;
+    tokio::time::sleep(settle).await;
     let after = each(gateway.kib());
     drop((warm, open));
     [idle, after]

@@ -12,5 +12,7 @@ mod http;
 mod peers;
 mod process;
 #[cfg(feature = "redis")]
+mod redis_faults;
+#[cfg(feature = "redis")]
 mod redis_server;
 mod required;
