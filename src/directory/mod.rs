@@ -10,7 +10,7 @@
 mod answer;
 mod keeper;
 pub mod memory;
-mod record;
+pub mod record;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod settings;
