@@ -146,6 +146,8 @@ impl Drop for Splice {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn source(last: u8) -> Source {
@@ -190,6 +192,41 @@ mod tests {
         assert_eq!(table.len(), 9, "who was shown out had no place any more");
         let third = enter(&table, 3, 9).expect("from the greediest");
         assert!(shown_out(&greedy[4]) && !shown_out(&third) && table.len() == 9);
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_comes_and_goes_the_bound_holds_and_the_tables_agree(
+            steps in prop::collection::vec((0..5_u8, prop::option::of(any::<prop::sample::Index>())), 0..80),
+            max in 1..7_usize,
+        ) {
+            let table = Arc::new(Splices::default());
+            let mut there: Vec<Splice> = Vec::new();
+            for (last, leaves) in steps {
+                if let Some(leaves) = leaves.filter(|_| !there.is_empty()) {
+                    there.swap_remove(leaves.index(there.len())); // whether shown out or not
+                    continue;
+                }
+                let counts = || -> HashMap<Source, usize> {
+                    let places = table.places.lock();
+                    places.by_source.iter().map(|(source, ids)| (*source, ids.len())).collect()
+                };
+                let before = counts();
+                let own = before.get(&source(last)).copied().unwrap_or(0);
+                match enter(&table, last, max) {
+                    Ok(splice) => there.push(splice),
+                    Err(Full) => prop_assert!(
+                        table.len() >= max && before.values().all(|count| *count <= own + 1),
+                        "refused with {} of {:?}", own, before
+                    ),
+                }
+                let live = there.iter().filter(|splice| !shown_out(splice)).count();
+                prop_assert_eq!(table.len(), live);
+                prop_assert!(live <= max);
+                let by_count = counts().into_iter().map(|(source, count)| (count, source)).collect();
+                prop_assert_eq!(&table.places.lock().order, &by_count);
+            }
+        }
     }
 
     #[tokio::test]

@@ -152,6 +152,26 @@ async fn connects_to_an_instance_keep_its_pace() {
 }
 
 #[tokio::test]
+async fn a_source_waits_for_its_instance_rather_than_go_to_one_that_has_time() {
+    let fleet = [Bare::start("a").await, Bare::start("b").await];
+    let gateway = nobody(|_| {}).await;
+    gateway.instances.replace(paced(fleet.iter().map(Bare::instance).collect(), 20)); // 4 at once
+    let mut devices = Vec::new();
+    for _ in 0..10 {
+        devices.push(gateway.legacy_from(1).await);
+    }
+    let mut seen = [0, 0];
+    for _ in 0..10 {
+        let place = tokio::select! {
+            () = fleet[0].hears_any() => 0,
+            () = fleet[1].hears_any() => 1,
+        };
+        seen[place] += 1;
+    }
+    assert!(seen.contains(&10), "a device that calls again finds its older session there: {seen:?}");
+}
+
+#[tokio::test]
 async fn there_are_so_many_at_once_and_no_source_keeps_the_others_out() {
     let bare = Bare::start("a").await;
     let gateway = before(&[&bare], |settings| {

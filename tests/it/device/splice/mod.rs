@@ -110,7 +110,7 @@ async fn rest(tcp: &mut TcpStream) -> Vec<u8> {
 }
 
 fn paced(list: Vec<Instance>, connects_per_second: u32) -> instances::Settings {
-    instances::Settings { list, avoid: Duration::from_secs(2), connects_in_flight: 4, connects_per_second }
+    instances::Settings { list, avoid: LIMIT, connects_in_flight: 4, connects_per_second }
 }
 
 /// A gateway that splices, before nobody yet, with settings as changed.
