@@ -88,6 +88,9 @@ pub enum SessionError {
     /// As many sessions are spliced as may be.
     #[error("legacy hello")]
     SpliceFull(#[source] Full),
+    /// The instance refused a login and then closed, as MeshCentral and Console do.
+    #[error("login refused")]
+    LoginRefused,
     /// The guard refused what one side said.
     #[error("guard")]
     Guard(#[source] Refusal),
@@ -130,6 +133,7 @@ impl SessionError {
             Self::HoldFull => Reason::HoldFull,
             Self::HoldOver => Reason::NoInstance,
             Self::SpliceFull(Full) => Reason::SpliceFull,
+            Self::LoginRefused => Reason::LoginFailures,
             Self::Guard(refusal) => guard(*refusal),
             Self::Closed(Side::Device) => Reason::DeviceClosed,
             Self::Closed(Side::Instance) => Reason::InstanceClosed,
@@ -300,7 +304,7 @@ reasons! {
     InstanceStalled = "stalled", Instance, Normal;
     /// A hello that rustls cannot serve.
     LegacyHello = "legacy-hello", Device, Normal;
-    /// Too many logins failed in this session.
+    /// Too many logins failed in this session, or one and its instance closed.
     LoginFailures = "login-failures", Device, Normal;
     /// No instance in time.
     NoInstance = "no-instance", Instance, Normal;

@@ -77,7 +77,15 @@ impl Trip {
             // The instance's last word, such as that the login failed, is the device's to hear, if it can.
             let _ = timeout(self.settings.grace, self.pass_to_device(device, &mut prover)).await;
         }
-        proven.map(|()| prover.finish())
+        match proven {
+            // A wrong password is not the instance's doing, however it takes its leave.
+            Err(SessionError::Closed(Side::Instance) | SessionError::Failed(Side::Instance, _))
+                if prover.login_failures() > 0 =>
+            {
+                Err(SessionError::LoginRefused)
+            }
+            other => other.map(|()| prover.finish()),
+        }
     }
 
     async fn converse(

@@ -292,6 +292,9 @@ impl<T: Records> Cira<T> {
                         self.state.count(|counts| counts.refused_logins += 1);
                         let padded = self.behaviour.padded_failure;
                         self.say(&Message::UserauthFailure { methods: PASSWORD_METHOD, padded });
+                        if self.behaviour.closes_refused {
+                            return Err(Ending::Refused);
+                        }
                     }
                 }
                 Ok(())

@@ -47,6 +47,8 @@ pub struct Behaviour {
     pub echo_version: bool,
     /// A refused login is answered by 15 bytes, as MPS does; else by 14, as Console does.
     pub padded_failure: bool,
+    /// Closes after it refused a login, as Console and MeshCentral do. MPS lets the device try again.
+    pub closes_refused: bool,
     /// Silence after which a connection ends.
     pub idle: Duration,
     /// How long the database takes to find an account.
@@ -66,6 +68,7 @@ impl Default for Behaviour {
         Self {
             echo_version: false,
             padded_failure: true,
+            closes_refused: false,
             idle: Duration::from_secs(90),
             lookup: Duration::ZERO,
             options: Some((30, 0)),

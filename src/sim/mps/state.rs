@@ -30,6 +30,8 @@ pub enum Ending {
     Idle,
     /// A message nobody knows, or one too long.
     Malformed,
+    /// It refused a login, and lets nobody try twice.
+    Refused,
     /// A USERAUTH_REQUEST came in pieces.
     SplitLogin,
     /// We were told to stop.

@@ -68,6 +68,28 @@ async fn wrong_passwords_end_the_session_and_then_keep_their_sender_away() {
     gateway.all_gone().await;
 }
 
+/// Console and MeshCentral close after the first wrong password.
+#[tokio::test]
+async fn a_wrong_password_is_the_devices_doing_when_its_instance_closes_too() {
+    let authority = Authority::new(Keys::P256, "MPSRoot").expect("a root");
+    let leaf = authority.issue("mps", &[]).expect("a leaf");
+    let database = Arc::new(Database::of_everyone(Account::default()));
+    let mut settings = MpsSettings::new("mps-0", Some(leaf.identity()), database);
+    settings.behaviour.closes_refused = true;
+    let mps = Mps::start(settings).await.expect("an MPS on ports of the kernel's choice");
+    let tls = InstanceTls::new(&Verify::Pin(leaf.pins().to_vec())).expect("pins");
+    let gateway = Gateway::with(vec![mps], tls, |_| {}).await;
+    let mut raw = gateway.connect().await;
+    raw.greet(device(1)).await.expect("said");
+    within(raw.expect_message(&Message::ServiceAccept { service: AUTH_SERVICE })).await.expect("heard");
+    fail(&mut raw).await;
+    assert_eq!(within(raw.closed()).await.expect("cut"), Closed::Notified);
+    gateway.all_gone().await;
+    assert_eq!(gateway.ended("login-failures", "device"), 1.0);
+    assert_eq!(gateway.ended("closed", "instance"), 0.0);
+    gateway.still_serves(device(1)).await;
+}
+
 /// From a network of its own: where a device proved itself, that device is exempt from back-off.
 async fn connect_from_afar(gateway: &Gateway) -> RawDevice {
     let tcp = gateway.tcp_from_address([127, 9, 9, 9]).await;

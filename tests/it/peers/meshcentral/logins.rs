@@ -19,6 +19,7 @@ async fn a_wrong_password_is_refused_by_meshcentral(leg: Leg) {
     assert_eq!(raw.expect(15).await.expect("heard"), refusal.to_bytes(), "its own words, all 15 bytes");
     assert_eq!(raw.closed().await.expect("closed"), Closed::Notified);
     house.mesh.logged("Incorrect password").await;
+    assert_eq!(house.metric("session_ends_total{reason=\"login-failures\",blame=\"device\"}").await, 1.0);
     house.gone(id).await;
 
     let amt = Amt::start().await;
