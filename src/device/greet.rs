@@ -56,8 +56,8 @@ impl Trip {
         Ok(tcp)
     }
 
-    /// Judges the hello before rustls sees a byte of it. A legacy one is answered with an alert, unless
-    /// it is to be spliced; so is one that breaks the rules of TLS.
+    /// Judges the hello before rustls sees a byte of it. One that breaks the rules of TLS is answered with
+    /// an alert; so is a legacy one, unless it is to be spliced.
     pub(super) async fn hello(&mut self, tcp: Rewind<TcpStream>) -> Result<Greeted, SessionError> {
         self.stage = Stage::Hello;
         let leaf = self.plane.parts.tls.leaf_key();
