@@ -16,3 +16,4 @@ mod redis_faults;
 #[cfg(feature = "redis")]
 mod redis_server;
 mod required;
+mod simulate;

@@ -4,6 +4,8 @@
 mod devices;
 mod mps;
 mod screen;
+#[cfg(test)]
+mod tests;
 mod units;
 
 use std::error::Error;

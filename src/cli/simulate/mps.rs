@@ -89,7 +89,7 @@ fn settings(arguments: Arguments) -> Result<Vec<MpsSettings>, Box<dyn Error>> {
     }
     let mut behaviour = Behaviour { idle: arguments.idle, ..Behaviour::default() };
     if let Some(window) = arguments.window {
-        (behaviour.window, behaviour.service_window) = (window, window);
+        (behaviour.window, behaviour.service_window) = (window, Some(window));
     }
     let database = Arc::new(Database::of_everyone(account)); // one for all, as with MPS
     let several = arguments.instances.get() > 1;

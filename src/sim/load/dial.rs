@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use rustls::client::UnbufferedClientConnection;
 use tokio::net::{TcpSocket, TcpStream};
@@ -10,39 +9,32 @@ use tokio::time::{Instant, timeout};
 
 use super::LoadSettings;
 use super::failure::{Failure, Stage};
+use super::tally::{Metric, Tally};
 use crate::net::connect::Leg;
 use crate::net::tls_stream::ClientStream;
-
-/// A connection, and how long its parts took.
-pub(super) struct Dialled {
-    pub link: Leg,
-    pub tcp: Duration,
-    /// `None`: in clear.
-    pub tls: Option<Duration>,
-}
 
 /// Connects to `target` from `source`, and shakes hands.
 pub(super) async fn dial(
     settings: &LoadSettings,
+    tally: &Tally,
     target: SocketAddr,
     source: Option<IpAddr>,
-) -> Result<Dialled, Failure> {
+) -> Result<Leg, Failure> {
     let began = Instant::now();
     let tcp = match timeout(settings.answer, connect(target, source)).await {
         Ok(connected) => connected.map_err(|error| Failure::of_connect(&error))?,
         Err(_) => return Err(Failure::TimedOut(Stage::Tcp)),
     };
-    let connected = began.elapsed();
-    let Some(tls) = &settings.tls else {
-        return Ok(Dialled { link: Leg::Plain(tcp), tcp: connected, tls: None });
-    };
+    tally.took(Metric::Tcp, began.elapsed());
+    let Some(tls) = &settings.tls else { return Ok(Leg::Plain(tcp)) };
     let began = Instant::now();
     let session = tls.session().map_err(|_| Failure::Tls)?;
     let link = match timeout(settings.answer, shake_hands(tcp, session)).await {
         Ok(link) => link.map_err(|error| Failure::of_handshake(&error))?,
         Err(_) => return Err(Failure::TimedOut(Stage::Tls)),
     };
-    Ok(Dialled { link, tcp: connected, tls: Some(began.elapsed()) })
+    tally.took(Metric::Tls, began.elapsed());
+    Ok(link)
 }
 
 async fn shake_hands(tcp: TcpStream, session: UnbufferedClientConnection) -> io::Result<Leg> {

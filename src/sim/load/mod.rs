@@ -17,6 +17,8 @@ mod report;
 mod run;
 mod stay;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod tunnel;
 mod work;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::dial::{Dialled, dial};
+use super::dial::dial;
 use super::failure::{Ended, Failure, Stage};
 use super::login::Login;
 use super::pace::{Pace, Turn};
@@ -73,11 +73,7 @@ pub(super) async fn live(shared: Arc<Shared>, i: usize, mut turn: Turn) {
 async fn connect(shared: &Shared, i: usize, attempt: usize, turn: Turn) -> Result<Box<Tunnel>, Failure> {
     let Shared { settings, tally, .. } = shared;
     let target = settings.targets[attempt % settings.targets.len()];
-    let Dialled { link, tcp, tls } = dial(settings, target, source(&settings.sources, attempt)).await?;
-    tally.took(Metric::Tcp, tcp);
-    if let Some(tls) = tls {
-        tally.took(Metric::Tls, tls);
-    }
+    let link = dial(settings, tally, target, source(&settings.sources, attempt)).await?;
     let mut tunnel = Box::new(Tunnel::new(link));
     let began = Instant::now();
     let mut login = Login::begin(settings, device(settings, i), &mut tunnel.outbox);

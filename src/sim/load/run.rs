@@ -52,8 +52,14 @@ pub async fn run(
         }
     };
     let held = tally.progress().connected;
-    // Whoever outlives it is cut with the runtime.
-    let _ = drain.finish().await;
+    let mut leaving = pin!(drain.finish());
+    loop {
+        tokio::select! {
+            // Whoever outlives it is cut with the runtime.
+            _ = leaving.as_mut() => break,
+            _ = ticks.tick() => tell(&tally.progress()),
+        }
+    }
     tell(&tally.progress());
     tally.summary(settings, held, interrupted)
 }

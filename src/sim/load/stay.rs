@@ -131,14 +131,16 @@ impl Stay<'_> {
         let late = self.patience() <= now || self.leaving.is_some_and(|(_, by)| by <= now);
         match late {
             false => None,
-            true if self.at_work() => Some(failed(Failure::TimedOut(Stage::Work))),
+            true if self.step != Step::Ready || self.owes_data() => {
+                Some(failed(Failure::TimedOut(Stage::Work)))
+            }
             true => Some(Verdict { ended: Ended::ServerSilent, failure: None }),
         }
     }
 
-    /// Whether the server owes something that a run counts on.
-    fn at_work(&self) -> bool {
-        self.step != Step::Ready || self.leaving.is_some() || self.is_limited() && !self.channels.are_done()
+    /// Whether the server owes data, or an account of it.
+    fn owes_data(&self) -> bool {
+        self.leaving.is_some() || self.is_limited() && !self.channels.are_done()
     }
 
     /// Whether the work has an end.
@@ -176,7 +178,7 @@ impl Stay<'_> {
             Lost::Malformed => Ended::ServerMalformed,
         };
         let corrupt = self.channels.were_corrupt().then_some(Failure::Corrupt);
-        let cut_short = self.at_work().then(|| Failure::of_lost(lost, Stage::Work));
+        let cut_short = self.owes_data().then(|| Failure::of_lost(lost, Stage::Work));
         Verdict { ended, failure: corrupt.or(cut_short) }
     }
 

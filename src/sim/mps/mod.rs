@@ -57,8 +57,9 @@ pub struct Behaviour {
     pub options: Option<(u32, u32)>,
     /// Receive window of a channel it opens, in bytes.
     pub window: u32,
-    /// Receive window of a channel that a device opens to one of its services, in bytes.
-    pub service_window: u32,
+    /// Receive window of a channel that a device opens to one of our services (see
+    /// [`transfer`]), in bytes. `None`: every channel of a device is refused, as by real ones.
+    pub service_window: Option<u32>,
     /// How long the other side may take to close once we were told to stop.
     pub stop_grace: Duration,
 }
@@ -73,7 +74,7 @@ impl Default for Behaviour {
             lookup: Duration::ZERO,
             options: Some((30, 0)),
             window: 81_920,
-            service_window: transfer::WINDOW,
+            service_window: Some(transfer::WINDOW),
             stop_grace: Duration::from_secs(1),
         }
     }

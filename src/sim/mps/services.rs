@@ -38,12 +38,15 @@ enum Service {
 
 struct Served {
     theirs: u32,
+    /// What we granted at first, in bytes.
+    window: u32,
     service: Service,
 }
 
 /// The channels that one device opened.
 pub(super) struct Services {
-    window: u32,
+    /// `None`: all are refused.
+    window: Option<u32>,
     pattern: Pattern,
     next: u32,
     open: BTreeMap<u32, Served>,
@@ -53,37 +56,39 @@ pub(super) struct Services {
 }
 
 impl Services {
-    pub const fn new(window: u32, pattern: Pattern) -> Self {
+    pub const fn new(window: Option<u32>, pattern: Pattern) -> Self {
         let payload = Payload::NONE;
         Self { window, pattern, next: FIRST, open: BTreeMap::new(), payload, bytes: 0, corrupt: 0 }
     }
 
     /// The device wants a channel.
     pub fn open(&mut self, open: &ChannelOpen<'_>, device: Option<DeviceId>, out: &mut Outbox) {
-        let (theirs, window) = (open.sender, open.window);
-        let position = device.map(|device| self.pattern.of(device));
-        let service = match (open.port, position) {
-            _ if open.channel_type != CHANNEL_TYPE => None,
-            (ECHO, _) => {
-                Some(Service::Echo(Echo { credit: window as usize, unsent: BytesMut::new(), owed: 0 }))
-            }
-            (DISCARD, Some(position)) => Some(Service::Discard(Sink::new(self.window, position))),
-            (CHARGEN, Some(position)) => {
-                Some(Service::Chargen(Source::new(theirs, window, u64::MAX, position)))
-            }
-            _ => None,
-        };
+        let theirs = open.sender;
         let refuse = |reason| Message::ChannelOpenFailure { recipient: theirs, reason };
-        match service {
+        let granted = self.window.and_then(|window| Some((window, self.service(open, device?, window)?)));
+        match granted {
             None => out.say(&refuse(UNKNOWN_TYPE)),
             Some(_) if self.open.len() >= MOST => out.say(&refuse(SHORTAGE)),
-            Some(service) => {
+            Some((window, service)) => {
                 let sender = self.next;
                 self.next = self.next.checked_add(1).unwrap_or(FIRST);
-                self.open.insert(sender, Served { theirs, service });
-                let window = self.window;
+                self.open.insert(sender, Served { theirs, window, service });
                 out.say(&Message::ChannelOpenConfirmation { recipient: theirs, sender, window });
             }
+        }
+    }
+
+    fn service(&self, open: &ChannelOpen<'_>, device: DeviceId, window: u32) -> Option<Service> {
+        let position = self.pattern.of(device);
+        match open.port {
+            _ if open.channel_type != CHANNEL_TYPE => None,
+            ECHO => {
+                let (credit, unsent) = (open.window as usize, BytesMut::new());
+                Some(Service::Echo(Echo { credit, unsent, owed: 0 }))
+            }
+            DISCARD => Some(Service::Discard(Sink::new(window, position))),
+            CHARGEN => Some(Service::Chargen(Source::new(open.sender, open.window, u64::MAX, position))),
+            _ => None,
         }
     }
 
@@ -104,7 +109,7 @@ impl Services {
 
     fn received(&mut self, channel: u32, piece: &[u8], out: &mut Outbox) {
         self.bytes += piece.len() as u64;
-        let Some(Served { theirs, service }) = self.open.get_mut(&channel) else { return };
+        let Some(Served { theirs, window, service }) = self.open.get_mut(&channel) else { return };
         let recipient = *theirs;
         match service {
             Service::Chargen(_) => {}
@@ -116,7 +121,7 @@ impl Services {
             }
             Service::Echo(echo) => {
                 echo.unsent.extend_from_slice(piece);
-                if echo.unsent.len() > self.window as usize {
+                if echo.unsent.len() > *window as usize {
                     self.open.remove(&channel); // it ignores our window
                     out.say(&Message::ChannelClose { recipient });
                 }
@@ -135,7 +140,7 @@ impl Services {
 
     /// The device closed a channel: answered by the same; discard says before what it got.
     pub fn closed(&mut self, channel: u32, out: &mut Outbox) {
-        let Some(Served { theirs: recipient, service }) = self.open.remove(&channel) else { return };
+        let Some(Served { theirs: recipient, service, .. }) = self.open.remove(&channel) else { return };
         if let Service::Discard(sink) = service {
             let receipt = Receipt { bytes: sink.received(), corrupt: sink.corrupt() };
             out.say(&Message::ChannelData { recipient, data: &receipt.to_bytes() });
@@ -153,13 +158,13 @@ impl Services {
         }
         let mut credits = Vec::new();
         if let Some(frames) = out.frames() {
-            for Served { theirs, service } in self.open.values_mut() {
+            for Served { theirs, window, service } in self.open.values_mut() {
                 match service {
                     Service::Chargen(source) => self.bytes += source.fill(frames),
                     Service::Discard(_) => {}
                     Service::Echo(echo) => {
                         echo.fill(*theirs, frames);
-                        if echo.owed > self.window / 2 {
+                        if echo.owed > *window / 2 {
                             credits.push((*theirs, std::mem::take(&mut echo.owed)));
                         }
                     }

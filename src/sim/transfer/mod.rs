@@ -60,3 +60,6 @@ impl Receipt {
         Self { bytes: (both >> 64) as u64, corrupt: both as u64 }
     }
 }
+
+#[cfg(test)]
+mod tests;
