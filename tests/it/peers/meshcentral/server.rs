@@ -3,6 +3,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -112,6 +113,7 @@ impl MeshCentral {
                 if is == connected {
                     return;
                 }
+                tokio::time::sleep(Duration::from_millis(50)).await; // each question is a program started
             }
         };
         within(&format!("MeshCentral says connected = {connected} of {device}"), looking).await;
