@@ -1,6 +1,7 @@
 //! Why a gateway cannot start.
 
 use std::io;
+use std::net::SocketAddr;
 
 use crate::directory::OpenError;
 use crate::net::identity::IdentityError;
@@ -14,8 +15,8 @@ pub enum BindError {
     Address {
         /// The key of the configuration.
         key: &'static str,
-        /// The address, or all of them where we cannot tell.
-        address: String,
+        /// The address.
+        address: SocketAddr,
         /// Why.
         source: io::Error,
     },

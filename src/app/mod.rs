@@ -231,9 +231,7 @@ fn bind_admin(settings: &Settings) -> Result<Option<admin::Bound>, BindError> {
             warn!(%address, %error, "no admin listener; configure [admin] to be sure of it");
             Ok(None)
         }
-        Err((address, source)) => {
-            Err(BindError::Address { key: "admin.listen", address: address.to_string(), source })
-        }
+        Err((address, source)) => Err(BindError::Address { key: "admin.listen", address, source }),
     }
 }
 
@@ -246,10 +244,8 @@ async fn bind_plane(
     let max_connections = limits::allowed(device.settings.max_connections);
     match Plane::bind(device::Settings { max_connections, ..device.settings.clone() }, parts) {
         Ok(plane) => Ok(Some(Arc::new(plane))),
-        Err(source) => {
+        Err((address, source)) => {
             keeper.leave().await; // no lease of a replica that never served
-            let addresses: Vec<_> = device.settings.listen.iter().map(SocketAddr::to_string).collect();
-            let address = addresses.join(" or ");
             Err(BindError::Address { key: "device.listen", address, source })
         }
     }

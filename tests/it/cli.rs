@@ -145,14 +145,14 @@ async fn what_cannot_be_understood_is_a_usage_error() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_named_and_nothing_is_served() {
+async fn of_several_addresses_the_taken_one_is_named_and_nothing_is_served() {
     let folder = Folder::new();
     folder.leaf("cira");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("bound").to_string();
     for (plane, section) in [("device", "[device]\n"), ("admin", "[admin]\n")] {
         let free = format!("{section}listen = [\"127.0.0.1:0\"]");
-        let text = config("").replace(&free, &format!("{section}listen = [\"{address}\"]"));
+        let text = config("").replace(&free, &format!("{section}listen = [\"127.0.0.1:0\", \"{address}\"]"));
         assert!(text.contains(&address), "{text}");
         let file = folder.write("gateway.toml", &text);
         let mut gateway = Gateway::start(&file, &[]);
