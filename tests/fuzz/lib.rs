@@ -1,7 +1,5 @@
 //! The pure modules of the gateway, compiled alone for the fuzz targets.
 
-#![allow(dead_code, missing_docs)]
-
 #[path = "../../src/model/mod.rs"]
 pub mod model;
 
