@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use criterion::Throughput;
 use mps_gateway::directory::Freshness;
-use mps_gateway::instances::{Instance, Instances, Settings, State};
-use mps_gateway::model::{DeviceId, Endpoint, InstanceName, Pool};
+use mps_gateway::instances::{Instance, Instances, Settings};
+use mps_gateway::model::{DeviceId, Endpoint, InstanceName};
 use mps_gateway::placement::{Candidate, caps, preference, score};
 use mps_gateway::route::Router;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -65,15 +65,9 @@ fn route(table: &mut Table, count: usize) {
     let house = House::new();
     let list = names(count)
         .into_iter()
-        .map(|name| Instance {
-            cira: Endpoint::new(name.as_str(), 4433),
-            http: Endpoint::new(name.as_str(), 3000),
-            name,
-            pool: Pool::mps(),
-            weight: 1.0,
-            zone: None,
-            max_sessions: None,
-            state: State::Up,
+        .map(|name| {
+            let at = |port| Endpoint::new(name.as_str(), port);
+            Instance::mps(name.clone(), at(4433), at(3000))
         })
         .collect();
     let settings =

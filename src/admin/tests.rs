@@ -11,7 +11,7 @@ use crate::directory;
 use crate::directory::Claimed;
 use crate::instances::{self, Instance};
 use crate::lifecycle::{Drain, Life, Phase};
-use crate::model::{DeviceId, Endpoint, Pool};
+use crate::model::{DeviceId, Endpoint};
 use crate::net::traffic::Traffic;
 use crate::sessions::{Listed, Session};
 
@@ -28,15 +28,8 @@ async fn desk() -> Desk {
     let settings = directory::Settings { replica_name: "here".to_owned(), ..directory::Settings::default() };
     let keeper = Keeper::open(settings, Arc::clone(&sessions), Arc::clone(&metrics), drain);
     let keeper = keeper.await.expect("memory opens");
-    let instance = |name: &str| Instance {
-        name: name.parse().expect("a name"),
-        pool: Pool::mps(),
-        cira: Endpoint::new(name, 4433),
-        http: Endpoint::new(name, 3000),
-        weight: 1.0,
-        zone: None,
-        max_sessions: None,
-        state: instances::State::Up,
+    let instance = |name: &str| {
+        Instance::mps(name.parse().expect(name), Endpoint::new(name, 4433), Endpoint::new(name, 3000))
     };
     let list = vec![instance("mps-a"), instance("mps-b")];
     let (avoid, connects_in_flight, connects_per_second) = (Duration::from_secs(5), 64, 200);

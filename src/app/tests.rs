@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::model::Endpoint;
 use crate::{directory, instances};
 
 async fn within<T>(what: impl Future<Output = T>) -> T {
@@ -115,15 +116,9 @@ async fn a_taken_admin_port_is_an_error_unless_nobody_asked_for_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_does_what_it_can_and_names_the_rest_each_time() {
-    let instance = |name: &str| instances::Instance {
-        name: name.parse().expect("a name"),
-        pool: crate::model::Pool::mps(),
-        cira: crate::model::Endpoint::new(name, 4433),
-        http: crate::model::Endpoint::new(name, 3000),
-        weight: 1.0,
-        zone: None,
-        max_sessions: None,
-        state: instances::State::Up,
+    let instance = |name: &str| {
+        let at = |port| Endpoint::new(name, port);
+        instances::Instance::mps(name.parse().expect(name), at(4433), at(3000))
     };
     let mut changed = settings();
     changed.instances.list = vec![instance("mps-a")];

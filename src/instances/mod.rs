@@ -52,6 +52,14 @@ pub struct Instance {
     pub state: State,
 }
 
+impl Instance {
+    /// An MPS as most are: up, of weight 1, without zone or limit.
+    pub fn mps(name: InstanceName, cira: Endpoint, http: Endpoint) -> Self {
+        let (pool, weight, state) = (Pool::mps(), 1.0, State::Up);
+        Self { name, pool, cira, http, weight, zone: None, max_sessions: None, state }
+    }
+}
+
 /// Everyone known at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {

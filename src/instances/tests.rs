@@ -5,16 +5,7 @@ use tokio::time::timeout;
 use super::*;
 
 fn instance(name: &str) -> Instance {
-    Instance {
-        name: name.parse().expect(name),
-        pool: Pool::mps(),
-        cira: Endpoint::new(name, 4433),
-        http: Endpoint::new(name, 3000),
-        weight: 1.0,
-        zone: None,
-        max_sessions: None,
-        state: State::Up,
-    }
+    Instance::mps(name.parse().expect(name), Endpoint::new(name, 4433), Endpoint::new(name, 3000))
 }
 
 fn settings(names: &[&str]) -> Settings {

@@ -3,16 +3,8 @@ use crate::instances::State;
 use crate::model::Endpoint;
 
 fn known(name: &str) -> Known {
-    let instance = Instance {
-        name: name.parse().expect(name),
-        pool: Pool::mps(),
-        cira: Endpoint::new(name, 4433),
-        http: Endpoint::new(name, 3000),
-        weight: 1.0,
-        zone: None,
-        max_sessions: None,
-        state: State::Up,
-    };
+    let instance =
+        Instance::mps(name.parse().expect(name), Endpoint::new(name, 4433), Endpoint::new(name, 3000));
     Known { instance: Arc::new(instance), sessions: 0, avoided: false }
 }
 

@@ -76,16 +76,7 @@ async fn a_login_ends_in_its_time_although_the_device_does_not_read() {
         settings.hold = LIMIT;
     })
     .await;
-    let talkative = Instance {
-        name: "talkative".parse().expect("a name"),
-        pool: Pool::mps(),
-        cira: address.into(),
-        http: address.into(),
-        weight: 1.0,
-        zone: None,
-        max_sessions: None,
-        state: State::Up,
-    };
+    let talkative = Instance::mps("talkative".parse().expect("a name"), address.into(), address.into());
     gateway.instances.replace(instances::Settings {
         list: vec![talkative],
         avoid: SHORT,

@@ -18,7 +18,7 @@ use mps_gateway::device::{self, Parts, Plane};
 use mps_gateway::directory::{self, Answer, Freshness, Keeper};
 use mps_gateway::instances::{self, Instance, Instances, State};
 use mps_gateway::lifecycle::Drain;
-use mps_gateway::model::{Claim, DeviceId, Pool, Secret};
+use mps_gateway::model::{Claim, DeviceId, Secret};
 use mps_gateway::net::instance_tls::{InstanceTls, Verify};
 use mps_gateway::net::server_tls::ServerTls;
 use mps_gateway::route::Router;
@@ -217,16 +217,7 @@ impl Gateway {
 }
 
 fn instance(mps: &Mps) -> Instance {
-    Instance {
-        name: mps.name().parse().expect("a name"),
-        pool: Pool::mps(),
-        cira: mps.cira().into(),
-        http: mps.http().into(),
-        weight: 1.0,
-        zone: None,
-        max_sessions: None,
-        state: State::Up,
-    }
+    Instance::mps(mps.name().parse().expect("a name"), mps.cira().into(), mps.http().into())
 }
 
 /// This host, under another address.

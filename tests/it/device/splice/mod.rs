@@ -71,16 +71,7 @@ impl Bare {
     }
 
     fn instance(&self) -> Instance {
-        Instance {
-            name: self.name.parse().expect("a name"),
-            pool: Pool::mps(),
-            cira: self.address().into(),
-            http: self.address().into(),
-            weight: 1.0,
-            zone: None,
-            max_sessions: None,
-            state: State::Up,
-        }
+        Instance::mps(self.name.parse().expect("a name"), self.address().into(), self.address().into())
     }
 
     async fn accept(&self) -> TcpStream {
