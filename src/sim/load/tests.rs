@@ -107,6 +107,8 @@ async fn devices_log_in_offer_their_ports_stay_alive_and_leave() {
     let tls = DeviceTls::new(&TlsSettings::trusting(trust)).expect("good settings");
     let mut settings = LoadSettings::new(vec![mps.cira()], Some(tls));
     settings.hold = Some(Duration::from_millis(1500));
+    settings.sources = ["127.0.0.2", "127.0.0.3"].map(|source| source.parse().expect("an address")).to_vec();
+    let sources = settings.sources.clone();
     let summary = finished(settings).await;
     assert!(summary.all_well && !summary.interrupted, "{summary:?}");
     assert_eq!((summary.devices_proven, summary.connects), (10, 10));
@@ -116,6 +118,8 @@ async fn devices_log_in_offer_their_ports_stay_alive_and_leave() {
     // Each: its version, a service, a login, a service, seven ports, options, one sign of life.
     assert_eq!(counts.messages, 10 * 13);
     assert!(mps.connections().iter().all(|one| one.records.len() == 13), "one message a record");
+    let from = |source: &IpAddr| mps.connections().iter().filter(|one| one.peer.ip() == *source).count();
+    assert_eq!(sources.iter().map(from).collect::<Vec<_>>(), [5, 5], "sources are used in turn");
     for latency in [&summary.latency_ms.tcp, &summary.latency_ms.tls, &summary.latency_ms.connect] {
         assert_eq!(latency.as_ref().map(|found| found.count), Some(10));
     }

@@ -1,20 +1,17 @@
 //! `simulate devices` and `simulate mps` as processes, with a gateway between them.
 
+mod readme;
+mod tls;
+
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mps_gateway::sim::pki::{Authority, Keys, Leaf};
-use parking_lot::Mutex;
-use rustls::crypto::aws_lc_rs;
-use rustls::{CipherSuite, NamedGroup, ProtocolVersion, ServerConfig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 
 use crate::gateway::{Gateway, LIMIT, output, within};
 use crate::process::Process;
@@ -277,86 +274,6 @@ async fn the_first_signal_ends_the_run_and_the_second_one_everything() {
     assert!(!run.said().contains("summary"), "{}", run.said());
 }
 
-/// What a device's TLS came to.
-type Negotiated = (Option<ProtocolVersion>, Option<CipherSuite>, Option<NamedGroup>);
-
-/// Shakes hands, notes what was agreed upon, and closes.
-async fn tls_server(leaf: &Leaf) -> (SocketAddr, Arc<Mutex<Vec<Negotiated>>>) {
-    let identity = leaf.identity();
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("defaults")
-        .with_no_client_auth()
-        .with_single_cert(identity.chain.clone(), identity.key.clone_key())
-        .expect("a leaf and its key");
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let (address, seen) = (listener.local_addr().expect("bound"), Arc::new(Mutex::new(Vec::new())));
-    let agreed = Arc::clone(&seen);
-    background(async move {
-        while let Ok((tcp, _)) = listener.accept().await {
-            let Ok(mut stream) = acceptor.accept(tcp).await else { continue };
-            let session = stream.get_ref().1;
-            agreed.lock().push((
-                session.protocol_version(),
-                session.negotiated_cipher_suite().map(|suite| suite.suite()),
-                session.negotiated_key_exchange_group().map(|group| group.name()),
-            ));
-            // Its first words; then it is gone already, or is told.
-            let _ = stream.read_u8().await;
-            let _ = stream.shutdown().await;
-        }
-    });
-    (address, seen)
-}
-
-#[tokio::test]
-async fn tls_is_as_asked_and_trust_is_checked() {
-    let folder = TempDir::new().expect("a folder");
-    let ((authority, leaf), (other, _)) = (pki(), pki());
-    let write = |name: &str, text: String| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).expect("written");
-        path.display().to_string()
-    };
-    let (root, wrong) = (write("root.crt", authority.root_pem()), write("wrong.crt", other.root_pem()));
-    let (address, seen) = tls_server(&leaf).await;
-    let address = address.to_string();
-    let one = ["--target", &address, "--count", "1", "--ca"];
-
-    use CipherSuite as Suite;
-    for (arguments, expected) in [
-        (
-            ["1.2", "p256", "aes128"],
-            (ProtocolVersion::TLSv1_2, Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, NamedGroup::secp256r1),
-        ),
-        (
-            ["1.3", "x25519", "aes256"],
-            (ProtocolVersion::TLSv1_3, Suite::TLS13_AES_256_GCM_SHA384, NamedGroup::X25519),
-        ),
-        (
-            ["1.3", "p384", "aes128"],
-            (ProtocolVersion::TLSv1_3, Suite::TLS13_AES_128_GCM_SHA256, NamedGroup::secp384r1),
-        ),
-    ] {
-        let [version, group, cipher] = arguments;
-        let tls = ["--tls-version", version, "--group", group, "--cipher", cipher];
-        let (code, summary) = devices(&[&one[..], &[&root], &tls].concat()).await;
-        assert_eq!((code, &summary["failed"]), (Some(1), &json!({"closed before proof": 1})), "{summary}");
-        assert_eq!(summary["latency_ms"]["tls"]["count"], 1, "{summary}");
-        let (version, suite, group) = expected;
-        assert_eq!(seen.lock().drain(..).collect::<Vec<_>>(), [(Some(version), Some(suite), Some(group))]);
-    }
-    let untrusted = json!({"tls certificate not trusted": 1});
-    assert_eq!(devices(&[&one[..], &[&wrong]].concat()).await.1["failed"], untrusted);
-    let named = |name| [&one[..], &[&root, "--name", name]].concat();
-    assert_eq!(devices(&named("another.example.com")).await.1["failed"], untrusted);
-    let trusted = json!({"closed before proof": 1});
-    assert_eq!(devices(&named("mps.example.com")).await.1["failed"], trusted);
-    let anybody = ["--target", &address, "--count", "1", "--insecure"];
-    assert_eq!(devices(&anybody).await.1["failed"], trusted);
-}
-
 #[tokio::test]
 async fn what_cannot_be_run_is_said_before_anything_is() {
     let folder = TempDir::new().expect("a folder");
@@ -379,66 +296,5 @@ async fn what_cannot_be_run_is_said_before_anything_is() {
         let (code, _, error) = output(&[&to[..], arguments].concat()).await;
         assert_eq!(code, Some(expected), "{arguments:?}: {error}");
         assert!(error.contains(said), "{said}\nin\n{error}");
-    }
-}
-
-/// The commands of the README, with its addresses replaced by free ones.
-#[tokio::test]
-async fn what_the_readme_says_to_try_works() {
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
-    let readme = readme.expect("a README");
-    let (_, section) = readme.split_once("### Without an MPS").expect("the section");
-    let block = |of: &str| {
-        let (_, rest) = section.split_once(&format!("```{of}\n")).expect("a block");
-        rest.split_once("```").expect("its end").0.to_owned()
-    };
-    let folder = TempDir::new().expect("a folder");
-    let (cira, http, gateway) = (free(2), free(2), free(1));
-    let here = |text: &str| {
-        let folder = folder.path().display();
-        text.replace("try/", &format!("{folder}/"))
-            .replace("--into try", &format!("--into {folder}"))
-            .replace(":4441", &format!(":{cira}"))
-            .replace(":4442", &format!(":{}", cira + 1))
-            .replace(":3001", &format!(":{http}"))
-            .replace(":3002", &format!(":{}", http + 1))
-            .replace(":4433", &format!(":{gateway}"))
-    };
-    std::fs::write(folder.path().join("gateway.toml"), here(&block("toml"))).expect("written");
-    let commands = here(&block("sh"));
-    let words = |line: &str| -> Vec<String> {
-        let line = line.split('#').next().unwrap_or_default().trim().trim_end_matches('&');
-        line.split_whitespace().skip(1).map(str::to_owned).collect()
-    };
-    let mut lines = commands.lines().map(words);
-    let mut next = || lines.next().expect("four commands");
-    let (generate, mps, serve, load) = (next(), next(), next(), next());
-    let texts = |words: &[String]| -> Vec<String> { words.to_vec() };
-    let start = |words: &[String]| Process::start(&words.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
-
-    let generate = texts(&generate);
-    let (code, _, error) = output(&generate.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    assert_eq!(code, Some(0), "{error}");
-    let mut mps = start(&mps);
-    mps.until(|line| line.contains("mps-2 takes devices").then_some(())).await;
-    let mut gateway = start(&serve);
-    gateway.until(|line| line.contains("serving").then_some(())).await;
-    let mut load = load.clone();
-    load.extend(["--json", "--for", "4s"].map(str::to_owned));
-    let (_, out, error) = output(&load.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    let summary = event(&out, "summary");
-    assert_eq!(summary["failed"], json!({}), "{summary} {error}");
-    assert!(summary["connects"].as_u64() > Some(50), "{summary} {error}");
-}
-
-/// The first of so many free ports in a row.
-fn free(many: u16) -> u16 {
-    let bind = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port));
-    loop {
-        let first = bind(0).expect("a port");
-        let port = first.local_addr().expect("bound").port();
-        if (1..many).all(|i| port.checked_add(i).is_some_and(|port| bind(port).is_ok())) {
-            return port;
-        }
     }
 }
