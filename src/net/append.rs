@@ -32,25 +32,52 @@ impl From<EncryptError> for NotAppended {
     }
 }
 
-/// Lets `write` append to `to` as much as it says it needs.
-pub(super) fn append(
-    to: &mut Vec<u8>,
-    mut write: impl FnMut(&mut [u8]) -> Result<usize, NotAppended>,
-) -> io::Result<()> {
-    let before = to.len();
-    let mut room = 0;
-    loop {
-        to.resize(before + room, 0);
-        match write(&mut to[before..]) {
-            Ok(written) => {
-                to.truncate(before + written);
-                return Ok(());
+/// Bytes made to be sent, at the front of room that may be larger: room is not cleared each time.
+pub(super) struct Made<'a> {
+    room: &'a mut Vec<u8>,
+    len: usize,
+}
+
+impl<'a> Made<'a> {
+    /// Nothing yet, in `room`, whatever is there.
+    pub fn over(room: &'a mut Vec<u8>) -> Self {
+        Self { room, len: 0 }
+    }
+
+    /// After what `room` has.
+    pub fn after(room: &'a mut Vec<u8>) -> Self {
+        let len = room.len();
+        Self { room, len }
+    }
+
+    /// What was made.
+    pub fn bytes(&self) -> &[u8] {
+        &self.room[..self.len]
+    }
+
+    /// Nothing but what was made is left.
+    pub fn trim(self) {
+        self.room.truncate(self.len);
+    }
+
+    /// Lets `write` append as much as it says it needs.
+    pub fn append(
+        &mut self,
+        mut write: impl FnMut(&mut [u8]) -> Result<usize, NotAppended>,
+    ) -> io::Result<()> {
+        loop {
+            let room = self.room.len() - self.len;
+            match write(&mut self.room[self.len..]) {
+                Ok(written) => {
+                    self.len += written;
+                    return Ok(());
+                }
+                Err(NotAppended::Room(needed)) if needed > room => self.room.resize(self.len + needed, 0),
+                Err(NotAppended::Room(_)) => {
+                    return Err(io::Error::other("rustls asks for less room than it has"));
+                }
+                Err(NotAppended::Never(why)) => return Err(io::Error::other(why)),
             }
-            Err(NotAppended::Room(needed)) if needed > room => room = needed,
-            Err(NotAppended::Room(_)) => {
-                return Err(io::Error::other("rustls asks for less room than it has"));
-            }
-            Err(NotAppended::Never(why)) => return Err(io::Error::other(why)),
         }
     }
 }

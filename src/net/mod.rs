@@ -1,6 +1,7 @@
 //! Bytes between sockets: accept, TLS on both sides, bounded reads, relay. Knows no device.
 
 mod append;
+pub mod batch;
 pub mod connect;
 pub mod head;
 pub mod identity;
@@ -11,6 +12,7 @@ pub mod relay;
 pub mod rewind;
 pub mod server_tls;
 pub mod socket;
+mod tls_records;
 pub mod tls_stream;
 pub mod traffic;
 pub mod verifier;

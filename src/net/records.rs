@@ -2,7 +2,6 @@
 //!
 //! A plain TCP stream has no records; what one read yields stands for one.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -13,36 +12,23 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::batch::{READ, Scratch, with_scratch};
 use super::connect::Leg;
 use super::rewind::Rewind;
 
-/// What a plain stream is asked for at once: as much as one TLS record carries.
-const READ: usize = 16 * 1024;
-/// The size of the buffer that all streams of a thread share: no record is larger.
-const SCRATCH: usize = 64 * 1024;
-
-thread_local! {
-    /// Read buffer of all streams of a thread: a stream that waits for bytes holds no memory.
-    static SHARED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Lends the thread's buffer, of 64 KiB: for [`Records::poll_record`], and nothing that waits.
-pub fn with_scratch<R>(work: impl FnOnce(&mut [u8]) -> R) -> R {
-    // Taken, not borrowed: should `work` come here again, it gets another one.
-    let mut scratch = SHARED.take();
-    scratch.resize(SCRATCH, 0);
-    let result = work(&mut scratch);
-    SHARED.replace(scratch);
-    result
-}
-
-/// A stream that can be read record by record.
+/// A stream that can be read and written record by record.
 pub trait Records: AsyncRead + AsyncWrite + Unpin {
-    /// Takes the next record, or what is left of it, into `scratch` (at least 16 KiB) and says how long it
-    /// is; 0 at the end of the stream.
+    /// Moves the records that are there, or what is left of one, to the batch, which is empty; reads about as
+    /// much as the batch wants. At the end of the stream the batch stays empty.
     ///
     /// A TLS peer that leaves without close_notify has ended its stream like any other: firmware does.
-    fn poll_record(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>>;
+    fn poll_records(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<()>>;
+
+    /// Writes the batch, record for record; says how many bytes were taken, which is all or none where there
+    /// are records.
+    fn poll_write_records(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write(cx, scratch.batch.bytes())
+    }
 
     /// Bytes accepted by a write and not yet taken by the kernel, where that is known.
     fn unsent(&self) -> usize {
@@ -51,25 +37,25 @@ pub trait Records: AsyncRead + AsyncWrite + Unpin {
 }
 
 impl Records for TcpStream {
-    fn poll_record(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buf = ReadBuf::new(&mut scratch[..READ]);
-        ready!(Pin::new(self).poll_read(cx, &mut buf))?;
-        Poll::Ready(Ok(buf.filled().len()))
+    fn poll_records(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<()>> {
+        scratch.batch.poll_fill(cx, self)
     }
 }
 
 /// In clear: the bytes read before are a piece of their own.
 impl Records for Rewind<TcpStream> {
-    fn poll_record(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buf = ReadBuf::new(&mut scratch[..READ]);
-        ready!(Pin::new(self).poll_read(cx, &mut buf))?;
-        Poll::Ready(Ok(buf.filled().len()))
+    fn poll_records(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<()>> {
+        scratch.batch.poll_fill(cx, self)
     }
 }
 
 impl<T: Records> Records for Box<T> {
-    fn poll_record(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
-        (**self).poll_record(cx, scratch)
+    fn poll_records(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<()>> {
+        (**self).poll_records(cx, scratch)
+    }
+
+    fn poll_write_records(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<usize>> {
+        (**self).poll_write_records(cx, scratch)
     }
 
     fn unsent(&self) -> usize {
@@ -78,10 +64,17 @@ impl<T: Records> Records for Box<T> {
 }
 
 impl Records for Leg {
-    fn poll_record(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_records(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(tcp) => tcp.poll_record(cx, scratch),
-            Self::Tls(stream) => stream.poll_record(cx, scratch),
+            Self::Plain(tcp) => tcp.poll_records(cx, scratch),
+            Self::Tls(stream) => stream.poll_records(cx, scratch),
+        }
+    }
+
+    fn poll_write_records(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(tcp) => tcp.poll_write_records(cx, scratch),
+            Self::Tls(stream) => stream.poll_write_records(cx, scratch),
         }
     }
 
@@ -93,15 +86,22 @@ impl Records for Leg {
     }
 }
 
+/// Lends the next record's bytes, none at the end of the stream, to `work`, which returns at once.
+pub fn poll_record<T: Records, R>(
+    stream: &mut T,
+    cx: &mut Context<'_>,
+    work: impl FnOnce(&[u8]) -> R,
+) -> Poll<io::Result<R>> {
+    with_scratch(READ, 1, |scratch| {
+        ready!(stream.poll_records(cx, scratch))?;
+        Poll::Ready(Ok(work(scratch.batch.bytes())))
+    })
+}
+
 /// The next record's bytes; `None` at the end of the stream. Safe to cancel.
 pub async fn next_record<T: Records>(stream: &mut T) -> io::Result<Option<Bytes>> {
-    poll_fn(|cx| {
-        with_scratch(|scratch| {
-            let len = ready!(stream.poll_record(cx, scratch))?;
-            Poll::Ready(Ok((len > 0).then(|| Bytes::copy_from_slice(&scratch[..len]))))
-        })
-    })
-    .await
+    let some = |record: &[u8]| (!record.is_empty()).then(|| Bytes::copy_from_slice(record));
+    poll_fn(|cx| poll_record(stream, cx, some)).await
 }
 
 /// The next bytes, at most `most` and 4 KiB; what else came with them stays in the stream. `None` at the
@@ -135,7 +135,7 @@ pub fn close<T: Records>(mut leg: T, grace: Duration) -> Pin<Box<impl Future<Out
     Box::pin(async move {
         let closing = async {
             leg.shutdown().await?;
-            poll_fn(|cx| with_scratch(|scratch| throw_away(&mut leg, cx, scratch))).await
+            poll_fn(|cx| throw_away(&mut leg, cx)).await
         };
         // Either way nothing more can be done for it.
         let _: Result<io::Result<()>, _> = tokio::time::timeout(grace, closing).await;
@@ -143,7 +143,14 @@ pub fn close<T: Records>(mut leg: T, grace: Duration) -> Pin<Box<impl Future<Out
 }
 
 /// Reads until the other side closed.
-fn throw_away<T: Records>(leg: &mut T, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<()>> {
-    while ready!(leg.poll_record(cx, scratch))? > 0 {}
-    Poll::Ready(Ok(()))
+fn throw_away<T: Records>(leg: &mut T, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    loop {
+        let ended = with_scratch(READ, usize::MAX, |scratch| {
+            ready!(leg.poll_records(cx, scratch))?;
+            Poll::Ready(Ok::<_, io::Error>(scratch.batch.is_empty()))
+        });
+        if ready!(ended)? {
+            return Poll::Ready(Ok(()));
+        }
+    }
 }

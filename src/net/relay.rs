@@ -1,9 +1,9 @@
 //! The relay: bytes both ways, record for record, the two directions never waiting for each other.
 //!
-//! Nothing is held while idle: a chunk is written as soon as it is read, out of a buffer
-//! shared by all relays of a thread; only what the other side does not take is kept, and then
-//! nothing more is read. So a lane that reads has delivered all it read before, and the end of a
-//! stream, once read, means that nothing is left to say.
+//! Nothing is held while idle: what is read at once is written at once, out of buffers shared by all
+//! relays of a thread; only what the other side does not take is kept, and then nothing more is read. So
+//! a lane that reads has delivered all it read before, and the end of a stream, once read, means that
+//! nothing is left to say.
 
 use std::future::poll_fn;
 use std::io;
@@ -15,14 +15,23 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::batch::{Batch, Scratch, with_scratch};
 use super::connect::Leg;
-use super::records::{Records, with_scratch};
+use super::records::Records;
 use super::traffic::Traffic;
 
 pub use super::records::close;
 
-/// Records a direction passes on before other sessions of the thread have their turn.
-const TURN: usize = 16;
+/// Bytes that a direction reads at once, at first and whenever its sink is slow: so much may wait for it.
+const LEAST: usize = 64 * 1024;
+/// The same once much comes and all of it is taken. One call for much is what makes bulk cheap.
+const MOST: usize = 256 * 1024;
+/// Records passed on at once: many small ones take longer than a few large ones.
+const RECORDS: usize = 64;
+/// Times a direction reads before other sessions of the thread have their turn ..
+const TURNS: usize = 4;
+/// .. and bytes after which they do, too.
+const TURN: usize = MOST;
 
 /// Which side something is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -61,11 +70,12 @@ pub enum Ended<R, S> {
     Stopped(S),
 }
 
-/// What the relay shows each chunk of the device to before it passes it on.
+/// What the relay shows each record of the device to before it passes it on.
 pub trait Watch {
     /// Why bytes may not pass.
     type Refusal;
-    /// Looks at a chunk. `Err` ends the relay and the chunk is not passed on.
+    /// Looks at a record, or what one read yielded. `Err` ends the relay: what came before is passed on,
+    /// this chunk and what follows it is not.
     fn device_bytes(&mut self, chunk: &[u8]) -> Result<(), Self::Refusal>;
 }
 
@@ -95,16 +105,25 @@ where
         if let Poll::Ready(why) = stop.as_mut().poll(cx) {
             return Poll::Ready(Ended::Stopped(why));
         }
-        let look = |chunk: &[u8]| {
-            traffic.heard_device(chunk.len());
-            watch.device_bytes(chunk)
+        let look = |batch: &mut Batch| {
+            traffic.heard_device(batch.bytes().len());
+            let mut good = 0;
+            let refused = batch.records().find_map(|record| match watch.device_bytes(record) {
+                Ok(()) => {
+                    good += 1;
+                    None
+                }
+                Err(why) => Some(why),
+            });
+            batch.truncate(good);
+            refused
         };
         if let Poll::Ready(end) = up.pump(cx, device, instance, look) {
             return Poll::Ready(end.of(Side::Device, Side::Instance));
         }
-        let look = |chunk: &[u8]| {
-            traffic.heard_instance(chunk.len());
-            Ok(())
+        let look = |batch: &mut Batch| {
+            traffic.heard_instance(batch.bytes().len());
+            None
         };
         if let Poll::Ready(end) = down.pump(cx, instance, device, look) {
             return Poll::Ready(end.of(Side::Instance, Side::Device));
@@ -164,14 +183,21 @@ impl<R> End<R> {
 }
 
 /// One direction.
-#[derive(Default)]
-struct Lane {
-    /// What the sink did not take of the last record. Empty and without memory most of the time.
+struct Lane<R> {
+    /// What a sink without records did not take. Empty and without memory most of the time.
     rest: Bytes,
-    /// The sink took bytes that it has yet to send.
-    unflushed: bool,
     /// Since when the sink makes no progress, and what waited for it then.
     waiting: Option<Waiting>,
+    /// Bytes to read at once.
+    most: usize,
+    /// Why nothing may pass after what was passed on.
+    refused: Option<R>,
+}
+
+impl<R> Default for Lane<R> {
+    fn default() -> Self {
+        Self { rest: Bytes::new(), waiting: None, most: LEAST, refused: None }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -180,20 +206,22 @@ struct Waiting {
     bytes: usize,
 }
 
-impl Lane {
-    /// Passes records on until there is none, the sink takes no more or the turn is over.
-    fn pump<A, B, R>(
+impl<R> Lane<R> {
+    /// Passes records on until there is none, the sink takes no more or the turn is over. `look` leaves
+    /// in a batch what may pass and says why not the rest.
+    fn pump<A, B>(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut A,
         sink: &mut B,
-        mut look: impl FnMut(&[u8]) -> Result<(), R>,
+        mut look: impl FnMut(&mut Batch) -> Option<R>,
     ) -> Poll<End<R>>
     where
         A: Records,
         B: Records,
     {
-        for _ in 0..TURN {
+        let mut passed = 0;
+        for _ in 0..TURNS {
             match self.deliver(cx, sink) {
                 Poll::Ready(Ok(())) => self.waiting = None,
                 Poll::Ready(Err(error)) => return Poll::Ready(End::WriteFailed(error)),
@@ -202,31 +230,58 @@ impl Lane {
                     return Poll::Pending;
                 }
             }
-            let passed = with_scratch(|scratch| {
-                let chunk = match ready!(source.poll_record(cx, scratch)) {
-                    Ok(0) => return Poll::Ready(Err(End::Closed)),
-                    Ok(len) => &scratch[..len],
-                    Err(error) => return Poll::Ready(Err(End::ReadFailed(error))),
-                };
-                look(chunk).map_err(End::Refused)?;
-                let taken = match Pin::new(&mut *sink).poll_write(cx, chunk) {
-                    Poll::Ready(Ok(taken)) => taken,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(End::WriteFailed(error))),
-                    Poll::Pending => 0,
-                };
-                if taken < chunk.len() {
-                    self.rest = Bytes::copy_from_slice(&chunk[taken..]);
-                }
-                Poll::Ready(Ok(()))
-            });
-            match passed {
-                Poll::Ready(Ok(())) => self.unflushed = true,
-                Poll::Ready(Err(end)) => return Poll::Ready(end),
-                Poll::Pending => return Poll::Pending,
+            if let Some(why) = self.refused.take() {
+                return Poll::Ready(End::Refused(why));
+            }
+            let most = self.most;
+            let batch = |scratch: &mut Scratch| self.pass(cx, source, sink, &mut look, scratch);
+            match ready!(with_scratch(most, RECORDS, batch)) {
+                Ok(more) => passed += more,
+                Err(end) => return Poll::Ready(end),
+            }
+            if passed >= TURN {
+                break;
             }
         }
         cx.waker().wake_by_ref(); // there may be more: after the others
         Poll::Pending
+    }
+
+    /// Passes on what one read yields; says how much it was.
+    fn pass<A, B>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut A,
+        sink: &mut B,
+        look: &mut impl FnMut(&mut Batch) -> Option<R>,
+        scratch: &mut Scratch,
+    ) -> Poll<Result<usize, End<R>>>
+    where
+        A: Records,
+        B: Records,
+    {
+        if let Err(error) = ready!(source.poll_records(cx, scratch)) {
+            return Poll::Ready(Err(End::ReadFailed(error)));
+        }
+        if scratch.batch.is_empty() {
+            return Poll::Ready(Err(End::Closed));
+        }
+        self.refused = look(&mut scratch.batch);
+        let len = scratch.batch.bytes().len();
+        let taken = match sink.poll_write_records(cx, scratch) {
+            Poll::Ready(Ok(taken)) => taken,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(End::WriteFailed(error))),
+            Poll::Pending => 0,
+        };
+        if taken < len {
+            self.rest = Bytes::copy_from_slice(&scratch.batch.bytes()[taken..]);
+        }
+        if taken < len || sink.unsent() > 0 {
+            self.most = LEAST;
+        } else if len > self.most / 2 {
+            self.most = MOST.min(self.most * 2);
+        }
+        Poll::Ready(Ok(len))
     }
 
     /// Ready once the sink has sent everything.
@@ -240,11 +295,7 @@ impl Lane {
             }
         }
         self.rest = Bytes::new(); // an empty slice would still hold the memory
-        if self.unflushed {
-            ready!(Pin::new(sink).poll_flush(cx))?;
-            self.unflushed = false;
-        }
-        Poll::Ready(Ok(()))
+        Pin::new(sink).poll_flush(cx)
     }
 
     /// Notes that the sink does not take what is there, or that it took a part.
@@ -270,5 +321,4 @@ impl Lane {
 }
 
 #[cfg(test)]
-#[path = "relay_tests.rs"]
 mod tests;

@@ -1,14 +1,16 @@
 //! A TLS stream that holds nothing while idle: rustls' unbuffered connection over any I/O.
 //!
 //! The usual adapter keeps a read buffer of 4 KiB for each connection and fills it 4 KiB at a time.
-//! This one reads through the buffer all streams of a thread share, and keeps what is left of a record
-//! only while it is incomplete. It hands out records as they came and sends each write as it is given.
+//! This one reads into the buffer all streams of a thread share, decrypts it there, and keeps what is left
+//! of a record only while it is incomplete. It hands out records as they came and sends each write as it
+//! is given. What a relay needs of it, many records at once, is in `tls_records`.
 //! All of TLS is rustls'; here is only where bytes wait.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -20,14 +22,14 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, UnbufferedConnectionCommon, UnbufferedStatus};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::append::append;
-use super::records::{Records, with_scratch};
+use super::append::Made;
+use super::batch::{READ, with_scratch};
+use super::records::Records as _;
 
 /// Bytes not yet processed, at most: rustls' own bound for a handshake message in fragments.
 const INCOMING: usize = 64 * 1024;
-/// What is read at once, with what waits already: two full records, nearly, and the largest size that
-/// jemalloc gives out without a lock.
-const CHUNK: usize = 32 * 1024;
+/// What is read at least, although much waits.
+const LEAST: usize = 4 * 1024;
 /// Bytes encrypted by one write, at most.
 const OUTGOING: usize = 64 * 1024;
 
@@ -63,18 +65,20 @@ impl Session for UnbufferedClientConnection {
 
 /// TLS over `S`. The end of the stream is close_notify or the end of `S`, whichever comes first.
 pub struct TlsStream<S, C> {
-    io: S,
-    session: C,
+    pub(super) io: S,
+    pub(super) session: C,
     /// Read and not yet processed, from `processed` on; most often nothing, or part of a record.
-    incoming: Vec<u8>,
-    processed: usize,
+    pub(super) incoming: Vec<u8>,
+    pub(super) processed: usize,
     /// Made and not yet sent, from `sent` on.
-    outgoing: Vec<u8>,
-    sent: usize,
+    pub(super) outgoing: Vec<u8>,
+    pub(super) sent: usize,
     /// Decrypted and not yet handed out: only if a write, or a reader with little room, came between.
-    plain: VecDeque<Bytes>,
-    ended: bool,
-    said_close: bool,
+    pub(super) plain: VecDeque<Bytes>,
+    /// What is wrong with the record behind those handed out.
+    pub(super) broken: Option<io::Error>,
+    pub(super) ended: bool,
+    pub(super) said_close: bool,
 }
 
 impl<S, C> fmt::Debug for TlsStream<S, C> {
@@ -85,14 +89,14 @@ impl<S, C> fmt::Debug for TlsStream<S, C> {
 }
 
 /// What is to be said as soon as the session can.
-enum Say<'a> {
+pub(super) enum Say<'a> {
     Nothing,
     Bytes(&'a [u8]),
     Close,
 }
 
 /// What became of one step.
-enum Step {
+pub(super) enum Step {
     /// A record was handed out, or something was made to be sent: there may be more.
     Again,
     /// All that was read is processed, and `Say` was said.
@@ -112,6 +116,7 @@ impl<S, C: Session> TlsStream<S, C> {
             outgoing: Vec::new(),
             sent: 0,
             plain: VecDeque::new(),
+            broken: None,
             ended: false,
             said_close: false,
         }
@@ -127,33 +132,39 @@ impl<S, C: Session> TlsStream<S, C> {
         (&self.io, &self.session)
     }
 
-    /// One state of the session; a record's bytes go to `take`. After an error an alert may wait.
-    fn step(&mut self, take: &mut dyn FnMut(&[u8]), say: &Say<'_>) -> io::Result<Step> {
-        let UnbufferedStatus { mut discard, state } =
-            self.session.process(&mut self.incoming[self.processed..]);
+    /// One state of `session` over `incoming`, of which it says how much is done with. What it makes goes to
+    /// `out`, a record's bytes go to `take`. After an error an alert may wait.
+    pub(super) fn step(
+        session: &mut C,
+        incoming: &mut [u8],
+        out: &mut Made<'_>,
+        take: &mut dyn FnMut(&[u8]),
+        say: &Say<'_>,
+    ) -> (usize, io::Result<Step>) {
+        let UnbufferedStatus { mut discard, state } = session.process(incoming);
         let step = match state {
-            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                if let Some(record) = traffic.next_record() {
-                    let record = record.map_err(invalid)?;
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => match traffic.next_record() {
+                Some(Ok(record)) => {
                     discard += record.discard;
                     take(record.payload);
+                    Ok(Step::Again)
                 }
-                Ok(Step::Again)
-            }
+                Some(Err(error)) => Err(invalid(error)),
+                None => Ok(Step::Again),
+            },
             Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                append(&mut self.outgoing, |room| Ok(data.encode(room)?)).map(|()| Step::Again)
+                out.append(|room| Ok(data.encode(room)?)).map(|()| Step::Again)
             }
             Ok(ConnectionState::TransmitTlsData(data)) => {
-                data.done(); // it is in `outgoing`, which keeps the order
+                data.done(); // it is in `out`, which keeps the order
                 Ok(Step::Again)
             }
             Ok(ConnectionState::WriteTraffic(mut traffic)) => match say {
                 Say::Nothing => Ok(Step::Idle),
                 Say::Bytes(bytes) => {
-                    append(&mut self.outgoing, |room| Ok(traffic.encrypt(bytes, room)?)).map(|()| Step::Idle)
+                    out.append(|room| Ok(traffic.encrypt(bytes, room)?)).map(|()| Step::Idle)
                 }
-                Say::Close => append(&mut self.outgoing, |room| Ok(traffic.queue_close_notify(room)?))
-                    .map(|()| Step::Idle),
+                Say::Close => out.append(|room| Ok(traffic.queue_close_notify(room)?)).map(|()| Step::Idle),
             },
             Ok(ConnectionState::BlockedHandshake) => match say {
                 Say::Nothing | Say::Close => Ok(Step::Idle),
@@ -163,30 +174,43 @@ impl<S, C: Session> TlsStream<S, C> {
             Ok(_) => Err(io::Error::other("rustls offers early data, which nobody asked for")),
             Err(error) => Err(invalid(error)),
         };
-        self.processed += discard;
+        (discard, step)
+    }
+
+    /// Of what is kept, so much is done with.
+    pub(super) fn done(&mut self, more: usize) {
+        self.processed += more;
         if self.processed >= self.incoming.len() {
             self.incoming = Vec::new();
             self.processed = 0;
         }
-        step
     }
 
-    /// Says `say`; records that come to light are kept for the reader.
-    fn say(&mut self, say: &Say<'_>) -> io::Result<()> {
-        let mut heard = VecDeque::new();
-        let step = loop {
-            match self.step(&mut |record| heard.push_back(Bytes::copy_from_slice(record)), say) {
-                Ok(Step::Again) => {}
+    /// Makes `say` into `out`; records that come to light are kept for the reader.
+    pub(super) fn make(&mut self, say: &Say<'_>, out: &mut Made<'_>) -> io::Result<()> {
+        loop {
+            let kept = &mut self.incoming[self.processed..];
+            let mut take = |record: &[u8]| self.plain.push_back(Bytes::copy_from_slice(record));
+            let (done, step) = Self::step(&mut self.session, kept, out, &mut take, say);
+            self.done(done);
+            match step? {
+                Step::Again => {}
                 // It is noted, and does not keep us from writing.
-                Ok(Step::Closed) if !self.ended => self.ended = true,
-                other => break other,
+                Step::Closed if !self.ended => self.ended = true,
+                Step::Closed => return Err(io::ErrorKind::BrokenPipe.into()),
+                Step::Idle => return Ok(()),
             }
-        };
-        self.plain.append(&mut heard);
-        match step? {
-            Step::Idle => Ok(()),
-            Step::Again | Step::Closed => Err(io::ErrorKind::BrokenPipe.into()),
         }
+    }
+
+    /// Makes `say`, to be sent after what waits.
+    fn say(&mut self, say: &Say<'_>) -> io::Result<()> {
+        let mut outgoing = mem::take(&mut self.outgoing);
+        let mut out = Made::after(&mut outgoing);
+        let said = self.make(say, &mut out);
+        out.trim();
+        self.outgoing = outgoing;
+        said
     }
 
     /// Takes what was decrypted before, as much as `room` holds.
@@ -214,10 +238,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Session> TlsStream<S, C> {
 
     /// Shakes hands. After an error the alert was said, if the kernel took it.
     pub async fn shake(&mut self) -> io::Result<()> {
-        poll_fn(|cx| with_scratch(|scratch| self.poll_handshake(cx, scratch))).await
+        poll_fn(|cx| with_scratch(READ, 0, |scratch| self.poll_handshake(cx, &mut scratch.wire))).await
     }
 
-    fn poll_handshake(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<()>> {
+    fn poll_handshake(&mut self, cx: &mut Context<'_>, wire: &mut Vec<u8>) -> Poll<io::Result<()>> {
         loop {
             match self.say(&Say::Nothing) {
                 Ok(()) if !self.ended => {}
@@ -229,50 +253,60 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Session> TlsStream<S, C> {
                 return sent;
             }
             // Reads although not all is sent: else two who talk much would wait for each other.
-            if ready!(self.poll_more(cx, scratch))? == 0 {
+            let read = ready!(self.poll_wire(cx, wire, READ))?;
+            if read == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
+            self.incoming = wire[..read].to_vec();
         }
     }
 
     /// Sends the alert that belongs to `error`, if the kernel takes it at once.
-    fn alert(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
+    pub(super) fn alert(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
         self.ended = true;
         // What broke the session must not be processed again, and is not while an alert waits.
-        self.incoming = Vec::new();
-        self.processed = 0;
+        self.done(self.incoming.len());
+        let mut out = Made::after(&mut self.outgoing);
         while self.session.wants_write() {
-            let Ok(Step::Again) = self.step(&mut |_| {}, &Say::Nothing) else { break };
+            let (_, step) = Self::step(&mut self.session, &mut [], &mut out, &mut |_| {}, &Say::Nothing);
+            let Ok(Step::Again) = step else { break };
         }
+        out.trim();
         // The error that counts is the first one.
         let _: Poll<io::Result<()>> = self.poll_send(cx);
         error
     }
 
-    /// Reads more TLS; 0 is the end.
-    fn poll_more(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.incoming.len() - self.processed >= INCOMING {
+    /// Reads about `most` bytes of TLS behind those that are kept, and moves all to `wire`; says how many
+    /// they are, 0 at the end.
+    pub(super) fn poll_wire(
+        &mut self,
+        cx: &mut Context<'_>,
+        wire: &mut Vec<u8>,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        let kept = self.incoming.len() - self.processed;
+        if kept >= INCOMING {
             let error = io::Error::new(io::ErrorKind::InvalidData, "a TLS message without end");
             return Poll::Ready(Err(error));
         }
-        let waiting = self.incoming.len() - self.processed;
-        let room = CHUNK.saturating_sub(waiting).max(CHUNK / 8).min(scratch.len());
-        let mut buf = ReadBuf::new(&mut scratch[..room]);
+        let room = most.max(kept + LEAST);
+        if wire.len() < room {
+            wire.resize(room, 0);
+        }
+        let mut buf = ReadBuf::new(&mut wire[kept..room]);
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
-        let read = buf.filled();
-        if self.processed > 0 {
-            self.incoming.drain(..self.processed);
-            self.processed = 0;
+        let read = buf.filled().len();
+        if read == 0 {
+            return Poll::Ready(Ok(0));
         }
-        if self.incoming.is_empty() {
-            self.incoming.reserve_exact(read.len());
-        }
-        self.incoming.extend_from_slice(read);
-        Poll::Ready(Ok(read.len()))
+        wire[..kept].copy_from_slice(&self.incoming[self.processed..]);
+        self.done(kept);
+        Poll::Ready(Ok(kept + read))
     }
 
     /// Sends what was made.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.outgoing.len() {
             match ready!(Pin::new(&mut self.io).poll_write(cx, &self.outgoing[self.sent..]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -285,67 +319,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Session> TlsStream<S, C> {
     }
 }
 
-fn invalid(error: rustls::Error) -> io::Error {
+pub(super) fn invalid(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin, C: Session> Records for TlsStream<S, C> {
-    fn poll_record(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
-        if !self.plain.is_empty() {
-            return Poll::Ready(Ok(self.take_plain(scratch)));
-        }
-        loop {
-            if self.ended {
-                return Poll::Ready(Ok(0));
-            }
-            while !self.incoming.is_empty() {
-                let mut len = 0;
-                let mut take = |record: &[u8]| {
-                    len = record.len();
-                    scratch[..len].copy_from_slice(record);
-                };
-                match self.step(&mut take, &Say::Nothing) {
-                    Ok(Step::Again) if len > 0 => return Poll::Ready(Ok(len)),
-                    Ok(Step::Again) => {}
-                    Ok(Step::Idle) => break,
-                    Ok(Step::Closed) => {
-                        self.ended = true;
-                        self.incoming = Vec::new();
-                        self.processed = 0;
-                        return Poll::Ready(Ok(0));
-                    }
-                    Err(error) => return Poll::Ready(Err(self.alert(cx, error))),
-                }
-            }
-            // What reading gave rise to (a ticket, an alert): nobody may come to flush it.
-            if let Poll::Ready(Err(error)) = self.poll_send(cx) {
-                return Poll::Ready(Err(error));
-            }
-            if ready!(self.poll_more(cx, scratch))? == 0 {
-                self.ended = true;
-            }
-        }
-    }
-
-    fn unsent(&self) -> usize {
-        self.outgoing.len() - self.sent
-    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, C: Session> AsyncRead for TlsStream<S, C> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.plain.is_empty() {
-            let heard = with_scratch(|scratch| {
-                this.poll_record(cx, scratch).map_ok(|len| {
-                    let now = len.min(buf.remaining());
-                    buf.put_slice(&scratch[..now]);
-                    if now < len {
-                        this.plain.push_back(Bytes::copy_from_slice(&scratch[now..len]));
-                    }
-                })
+            return with_scratch(READ, 1, |scratch| {
+                ready!(this.poll_records(cx, scratch))?;
+                let record = scratch.batch.bytes();
+                let (now, later) = record.split_at(record.len().min(buf.remaining()));
+                buf.put_slice(now);
+                if !later.is_empty() {
+                    this.plain.push_back(Bytes::copy_from_slice(later));
+                }
+                Poll::Ready(Ok(()))
             });
-            return heard;
         }
         let room = buf.initialize_unfilled();
         let taken = this.take_plain(room);

@@ -169,6 +169,35 @@ async fn a_broken_record_is_an_error_and_the_other_side_is_told() {
 }
 
 #[tokio::test]
+async fn records_before_a_broken_one_are_handed_out_first() {
+    let (mut ours, mut theirs) = served(&TLS13, 1 << 20).await;
+    for record in [&b"good"[..], b"too"] {
+        let mut writer = theirs.get_mut().1.writer();
+        std::io::Write::write_all(&mut writer, record).expect("room");
+    }
+    let (mut pipe, mut session) = theirs.into_inner();
+    let mut piece = Vec::new();
+    while session.wants_write() {
+        session.write_tls(&mut piece).expect("a Vec takes all");
+    }
+    piece.extend_from_slice(b"\x17\x03\x03\x00\x20 these bytes were never encrypted");
+    pipe.write_all(&piece).await.expect("room");
+    let mut batch = || {
+        with_scratch(1 << 16, 100, |scratch| {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            let read = ours.poll_records(&mut cx, scratch);
+            read.map_ok(|()| scratch.batch.records().map(<[u8]>::to_vec).collect::<Vec<_>>())
+        })
+    };
+    let Poll::Ready(Ok(good)) = batch() else { panic!("two records are there") };
+    assert_eq!(good, [&b"good"[..], b"too"]);
+    let Poll::Ready(Err(error)) = batch() else { panic!("and a broken one") };
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+    let Poll::Ready(Ok(after)) = batch() else { panic!("then it has ended") };
+    assert!(after.is_empty());
+}
+
+#[tokio::test]
 async fn a_handshake_cut_at_any_byte_is_an_error_and_garbage_is_answered_with_an_alert() {
     let config = Arc::new(fixtures::trusting_client(&[&TLS13]));
     let mut client =

@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::net::batch::Scratch;
 use crate::net::records::Records;
 use crate::net::verifier::{Judge, Shown, Verifier};
 
@@ -210,17 +211,16 @@ fn is_called(leaf: &CertificateDer<'_>, wanted: &str) -> bool {
 
 /// Devices read record by record, too.
 impl<S: AsyncRead + AsyncWrite + Unpin> Records for TlsStream<S> {
-    fn poll_record(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_records(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<()>> {
         let taken = match ready!(Pin::new(&mut *self).poll_fill_buf(cx)) {
             Ok(record) => {
-                let taken = record.len().min(scratch.len());
-                scratch[..taken].copy_from_slice(&record[..taken]);
-                taken
+                scratch.batch.push(record);
+                record.len()
             }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
             Err(error) => return Poll::Ready(Err(error)),
         };
         Pin::new(self).consume(taken);
-        Poll::Ready(Ok(taken))
+        Poll::Ready(Ok(()))
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use super::failure::Failure;
 use crate::net::connect::Leg;
-use crate::net::records::{Records as _, with_scratch};
+use crate::net::records::poll_record;
 use crate::sim::transfer::feed::{Feed, Heard};
 use crate::sim::transfer::outbox::Outbox;
 use crate::wire::apf::NotMessage;
@@ -108,16 +108,14 @@ impl Tunnel {
         party: &mut impl Party,
     ) -> Poll<Result<ControlFlow<()>, Lost>> {
         let Self { link, feed, outbox } = self;
-        with_scratch(|scratch| {
-            link.poll_record(cx, scratch).map(|read| {
-                let length = read.map_err(Lost::Broken)?;
-                if length == 0 {
-                    return Ok(ControlFlow::Break(()));
-                }
-                feed.take(&scratch[..length], |heard| party.hear(heard, outbox))?;
-                Ok(ControlFlow::Continue(()))
-            })
-        })
+        let heard = poll_record(link, cx, |record| {
+            if record.is_empty() {
+                return Ok(ControlFlow::Break(()));
+            }
+            feed.take(record, |heard| party.hear(heard, outbox))?;
+            Ok(ControlFlow::Continue(()))
+        });
+        heard.map(|heard| heard.map_err(Lost::Broken)?)
     }
 
     /// The connection, to be closed.

@@ -20,7 +20,7 @@ use super::state::{Ending, REMEMBERED, State};
 use super::{Behaviour, Database};
 use crate::lifecycle::Drain;
 use crate::model::{DeviceId, Secret};
-use crate::net::records::{Records, close, with_scratch};
+use crate::net::records::{Records, close, poll_record};
 use crate::sim::transfer::outbox::Outbox;
 use crate::wire::apf::{AUTH_SERVICE, GlobalRequest, Message, PASSWORD_METHOD, PFWD_SERVICE, kind};
 
@@ -321,10 +321,7 @@ async fn exchange<T: Records>(
         if outbox.messages() > UNSENT {
             return Poll::Pending; // who does not listen is not listened to
         }
-        with_scratch(|scratch| {
-            let read = link.poll_record(cx, scratch);
-            read.map_ok(|length| (length > 0).then(|| Bytes::copy_from_slice(&scratch[..length])))
-        })
+        poll_record(link, cx, |record| (!record.is_empty()).then(|| Bytes::copy_from_slice(record)))
     })
     .await
 }
