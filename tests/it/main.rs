@@ -1,6 +1,7 @@
 //! Everything that needs a whole gateway, a foreign program or the tree itself. One binary, by area.
 
 mod cli;
+mod compare;
 mod device;
 #[cfg(feature = "redis")]
 mod directory;
