@@ -21,7 +21,7 @@ use crate::program::Program;
 
 /// Instances behind a proxy.
 const INSTANCES: usize = 4;
-/// Devices that may call: more than call in the seconds for which a session may linger.
+/// Devices that may call.
 pub const DEVICES: usize = 16_384;
 /// How long an instance may take to start.
 const START: Duration = Duration::from_secs(30);

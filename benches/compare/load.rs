@@ -55,8 +55,7 @@ impl Load {
         match timeout(SILENCE, self.lines.next_line()).await {
             Ok(Ok(Some(line))) => Said::parse(&line),
             Ok(Ok(None)) => {
-                // Its own word, if it has one, comes first.
-                self.program.ended(END).await?;
+                self.program.gone(END).await?;
                 Err(self.program.failed("ended without a summary"))
             }
             Ok(Err(error)) => Err(self.program.failed(&error.to_string())),
@@ -80,7 +79,8 @@ impl Load {
                 break summary;
             }
         };
-        self.program.ended(END).await?;
+        // Its exit code is about more than faults: whether it was cut short, whether everybody had a turn.
+        self.program.gone(END).await?;
         match faults(&summary) {
             Some(faults) => Err(format!("{faults}: {summary}")),
             None => Ok(summary),

@@ -33,7 +33,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use arguments::Arguments;
 use figures::{Reading, Readings, rotated};
-use house::House;
+use house::{DEVICES, House};
 use machine::{Cpus, Machine};
 use peers::Target;
 use report::Report;
@@ -88,7 +88,7 @@ async fn compare(arguments: &Arguments) -> Result<String, String> {
         program: own,
         house: &house,
         window: arguments.window(),
-        sessions: arguments.sessions(room),
+        sessions: arguments.sessions(room.min(DEVICES)),
         settle: arguments.settle(),
     };
     let trials = Trial::asked(arguments);

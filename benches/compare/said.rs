@@ -46,14 +46,18 @@ impl Said {
     }
 }
 
-/// What went wrong, by the summary.
+/// What went wrong, by the summary; a server that ended a session is no less of an error.
 pub fn faults(summary: &Value) -> Option<String> {
-    for name in ["failed", "corrupt"] {
-        match summary[name].as_u64() {
-            Some(0) => {}
-            Some(count) => return Some(format!("{count} {name}")),
-            None => return Some(format!("no word about {name}")),
-        }
+    let (Some(failed), Some(ended)) = (summary["failed"].as_object(), summary["ended"].as_object()) else {
+        return Some("no word about failures".to_owned());
+    };
+    let by_server = ended.iter().filter(|(how, _)| how.starts_with("server"));
+    let found: Vec<_> =
+        failed.iter().chain(by_server).map(|(what, count)| format!("{count} x {what}")).collect();
+    match summary["corrupt_blocks"].as_u64() {
+        _ if !found.is_empty() => Some(found.join(", ")),
+        Some(0) => None,
+        Some(corrupt) => Some(format!("{corrupt} corrupt blocks")),
+        None => Some("no word about corrupt blocks".to_owned()),
     }
-    None
 }

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::compare::said::*;
 
@@ -28,9 +28,14 @@ fn what_is_not_understood_is_an_error() {
 }
 
 #[test]
-fn a_summary_without_a_word_about_failures_is_no_good_one() {
-    assert_eq!(faults(&json!({ "failed": 0, "corrupt": 0 })), None);
-    assert_eq!(faults(&json!({ "failed": 2, "corrupt": 0 })).as_deref(), Some("2 failed"));
-    assert_eq!(faults(&json!({ "failed": 0, "corrupt": 1 })).as_deref(), Some("1 corrupt"));
-    assert!(faults(&json!({ "failed": 0 })).is_some());
+fn only_a_summary_that_says_so_is_without_fault() {
+    let summary = |failed: Value, ended: Value, corrupt: u64| {
+        faults(&json!({ "failed": failed, "ended": ended, "corrupt_blocks": corrupt }))
+    };
+    assert_eq!(summary(json!({}), json!({ "device: the run is over": 16 }), 0), None);
+    assert_eq!(summary(json!({ "refused": 2 }), json!({}), 0).as_deref(), Some("2 x refused"));
+    assert_eq!(summary(json!({}), json!({ "server: closed": 1 }), 0).as_deref(), Some("1 x server: closed"));
+    assert_eq!(summary(json!({}), json!({}), 3).as_deref(), Some("3 corrupt blocks"));
+    assert!(faults(&json!({ "failed": {}, "ended": {} })).is_some(), "no word about corrupt blocks");
+    assert!(faults(&json!({ "corrupt_blocks": 0 })).is_some(), "no word about failures");
 }
