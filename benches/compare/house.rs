@@ -1,4 +1,5 @@
-//! What all targets share: certificate, GUIDs, and four simulated MPS instances of each kind.
+//! What all targets share: certificate, GUIDs, and four simulated MPS instances of each kind, those of a
+//! kind in one process.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -11,8 +12,7 @@ use std::time::Duration;
 use mps_gateway::model::DeviceId;
 use mps_gateway::sim::pki::{Authority, Keys};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep};
 
 use crate::http;
 use crate::machine::Cpus;
@@ -35,7 +35,8 @@ pub enum Leg {
     Tls,
 }
 
-/// A simulated MPS, as a process.
+/// A simulated MPS.
+#[derive(Clone, Debug)]
 pub struct Instance {
     /// Its `instance_name`.
     pub name: String,
@@ -43,7 +44,14 @@ pub struct Instance {
     pub cira: SocketAddr,
     /// Where it answers requests.
     pub http: SocketAddr,
-    program: Program,
+}
+
+/// Instances of one process, which share a database as those of MPS do.
+pub struct Instances {
+    /// Their process.
+    pub program: Program,
+    /// All of them.
+    pub list: Vec<Instance>,
 }
 
 /// What all targets share.
@@ -52,6 +60,18 @@ pub struct House {
     pub cpus: Cpus,
     /// Sessions that a proxy has files for.
     pub sessions: usize,
+    /// What is on disk.
+    pub files: Files,
+    /// What pins the leaf.
+    pub pin: String,
+    plain: Instances,
+    tls: Instances,
+    ports: RefCell<Ports>,
+    folder: TempDir,
+}
+
+/// What all targets read.
+pub struct Files {
     /// The leaf, RSA-2048, PEM.
     pub certificate: PathBuf,
     /// Its key, PEM.
@@ -60,16 +80,10 @@ pub struct House {
     pub pair: PathBuf,
     /// The root that devices trust, PEM.
     pub root: PathBuf,
-    /// What pins the leaf.
-    pub pin: String,
     /// The GUIDs of all devices, one a line.
     pub guids: PathBuf,
-    /// HAProxy's map from GUIDs, as they are on the wire, to instances.
+    /// HAProxy's map from GUIDs, as they are on the wire, to the number of an instance.
     pub map: PathBuf,
-    plain: Vec<Instance>,
-    tls: Vec<Instance>,
-    ports: RefCell<Ports>,
-    folder: TempDir,
 }
 
 impl House {
@@ -77,62 +91,38 @@ impl House {
     pub async fn build(program: &Path, cpus: Cpus, sessions: usize) -> Result<Self, String> {
         let folder = TempDir::new().map_err(|error| format!("a temporary folder: {error}"))?;
         let path = |name: &str| folder.path().join(name);
-        let mut house = Self {
-            cpus,
-            sessions,
+        let files = Files {
             certificate: path("leaf.crt"),
             key: path("leaf.key"),
             pair: path("pair.pem"),
             root: path("root.crt"),
-            pin: String::new(),
             guids: path("guids"),
             map: path("haproxy.map"),
-            plain: vec![],
-            tls: vec![],
-            ports: RefCell::default(),
-            folder,
         };
-        house.write().map_err(|error| format!("{}: {error}", house.folder.path().display()))?;
-        let identity = (house.certificate.clone(), house.key.clone());
-        for number in 0..INSTANCES {
-            let tls = Some((identity.0.as_path(), identity.1.as_path()));
-            house.plain.push(Instance::start(program, number, &house, None).await?);
-            house.tls.push(Instance::start(program, number, &house, tls).await?);
-        }
-        Ok(house)
+        let pin = files.write().map_err(|error| format!("{}: {error}", folder.path().display()))?;
+        let start = async |name, identity| {
+            Instances::start(program, name, INSTANCES, cpus.load, identity, folder.path()).await
+        };
+        let plain = start("plain", None).await?;
+        let tls = start("tls", Some(files.identity())).await?;
+        Ok(Self { cpus, sessions, files, pin, plain, tls, ports: RefCell::default(), folder })
     }
 
-    fn write(&mut self) -> Result<(), Box<dyn std::error::Error>> {
-        let authority = Authority::new(Keys::Rsa, "compare")?;
-        let leaf = authority.issue("localhost", &["127.0.0.1"])?;
-        self.pin = leaf.pins()[0].to_string();
-        fs::write(&self.certificate, leaf.pem())?;
-        fs::write(&self.key, leaf.key_pem().expose())?;
-        fs::write(&self.pair, format!("{}{}", leaf.pem(), leaf.key_pem().expose()))?;
-        fs::write(&self.root, authority.root_pem())?;
-        let (mut guids, mut map) = (String::new(), String::new());
-        for number in 0..DEVICES {
-            let device = device(number);
-            let wire = device.to_wire().map(|byte| format!("{byte:02X}")).concat();
-            writeln!(guids, "{device}")?;
-            writeln!(map, "{wire} {}", instance_name(number % INSTANCES))?;
-        }
-        fs::write(&self.guids, guids)?;
-        fs::write(&self.map, map)?;
-        Ok(())
-    }
-
-    /// The instances to which a proxy speaks `leg`.
-    pub fn instances(&self, leg: Leg) -> &[Instance] {
+    const fn of(&self, leg: Leg) -> &Instances {
         match leg {
             Leg::Plain => &self.plain,
             Leg::Tls => &self.tls,
         }
     }
 
-    /// The processes of those instances.
-    pub fn processes(&self, leg: Leg) -> impl Iterator<Item = u32> {
-        self.instances(leg).iter().map(|instance| instance.program.pid())
+    /// The instances to which a proxy speaks `leg`.
+    pub fn instances(&self, leg: Leg) -> &[Instance] {
+        &self.of(leg).list
+    }
+
+    /// The process of those instances.
+    pub const fn process(&self, leg: Leg) -> u32 {
+        self.of(leg).program.pid()
     }
 
     /// A free port of loopback.
@@ -145,77 +135,87 @@ impl House {
         self.folder.path()
     }
 
-    /// The instances that say they hold `device`.
-    pub async fn holders(&self, leg: Leg, device: DeviceId) -> Result<Vec<String>, String> {
-        let mut holders = Vec::new();
-        for instance in self.instances(leg) {
-            let row = http::get(instance.http, &format!("/api/v1/devices/{device}")).await?;
-            if row["connectionStatus"] == true {
-                holders.push(instance.name.clone());
-            }
-        }
-        Ok(holders)
+    /// The instance that holds `device`, as the database of the instances has it.
+    pub async fn holder(&self, leg: Leg, device: DeviceId) -> Result<Option<String>, String> {
+        let row = http::get(self.instances(leg)[0].http, &format!("/api/v1/devices/{device}")).await?;
+        let held = row["connectionStatus"] == true;
+        Ok(row["mpsInstance"].as_str().filter(|_| held).map(str::to_owned))
     }
 
-    /// The instance that HAProxy's map names for `device`.
-    pub fn mapped(&self, device: DeviceId) -> Result<String, String> {
-        let number = (0..DEVICES).find(|number| self::device(*number) == device);
-        number.map(|number| instance_name(number % INSTANCES)).ok_or_else(|| format!("{device} is unknown"))
+    /// The instance that HAProxy's map names for `device`, to which it speaks `leg`.
+    pub fn mapped(&self, leg: Leg, device: DeviceId) -> Option<String> {
+        let number = (0..DEVICES).find(|number| self::device(*number) == device)?;
+        Some(self.instances(leg)[number % INSTANCES].name.clone())
     }
 }
 
-impl Instance {
-    async fn start(
-        program: &Path,
-        number: usize,
-        house: &House,
-        identity: Option<(&Path, &Path)>,
-    ) -> Result<Self, String> {
-        let name = instance_name(number);
-        let folder = house.folder.path().join(if identity.is_some() { "tls" } else { "plain" });
-        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let ((cira, http), program) =
-            Self::program(program, &name, house.cpus.load, identity, &folder).await?;
-        Ok(Self { name, cira, http, program })
+impl Files {
+    /// Certificate and key.
+    pub fn identity(&self) -> (&Path, &Path) {
+        (&self.certificate, &self.key)
     }
 
-    /// `simulate mps` on ports of the kernel's choice: where it takes devices and requests.
-    pub async fn program(
+    /// Writes all of them; returns the pin of the leaf.
+    fn write(&self) -> Result<String, Box<dyn std::error::Error>> {
+        let authority = Authority::new(Keys::Rsa, "compare")?;
+        let leaf = authority.issue("localhost", &["127.0.0.1"])?;
+        fs::write(&self.certificate, leaf.pem())?;
+        fs::write(&self.key, leaf.key_pem().expose())?;
+        fs::write(&self.pair, format!("{}{}", leaf.pem(), leaf.key_pem().expose()))?;
+        fs::write(&self.root, authority.root_pem())?;
+        let (mut guids, mut map) = (String::new(), String::new());
+        for number in 0..DEVICES {
+            let device = device(number);
+            let wire = device.to_wire().map(|byte| format!("{byte:02X}")).concat();
+            writeln!(guids, "{device}")?;
+            writeln!(map, "{wire} {}", number % INSTANCES)?;
+        }
+        fs::write(&self.guids, guids)?;
+        fs::write(&self.map, map)?;
+        Ok(leaf.pins()[0].to_string())
+    }
+}
+
+impl Instances {
+    /// `simulate mps` with `count` instances on ports of the kernel's choice.
+    pub async fn start(
         program: &Path,
         name: &str,
+        count: usize,
         cpu: usize,
         identity: Option<(&Path, &Path)>,
         folder: &Path,
-    ) -> Result<((SocketAddr, SocketAddr), Program), String> {
+    ) -> Result<Self, String> {
+        let count_text = count.to_string();
         let mut command: Vec<&OsStr> = vec![program.as_os_str()];
         command.extend(["simulate", "mps", "--cira", "127.0.0.1:0", "--http", "127.0.0.1:0"].map(OsStr::new));
-        command.extend(["--name", name].map(OsStr::new));
+        command.extend(["--name", name, "--instances", &count_text].map(OsStr::new));
         if let Some((certificate, key)) = identity {
             command.extend(["--certificate".as_ref(), certificate.as_os_str()]);
             command.extend(["--private-key".as_ref(), key.as_os_str()]);
         }
-        let mut program = Program::start(name, cpu, &command, folder, true)?;
-        let output = program.output().ok_or("an output that is piped")?;
-        let line = timeout(START, BufReader::new(output).lines().next_line()).await;
-        match line {
-            Ok(Ok(Some(line))) => match addresses(&line) {
-                Some(addresses) => Ok((addresses, program)),
-                None => Err(program.failed(&format!("said {line:?}"))),
-            },
-            _ => Err(program.failed("did not say where it listens")),
+        let mut program = Program::start(name, cpu, &command, folder, false)?;
+        let deadline = Instant::now() + START;
+        loop {
+            let said = program.said();
+            let list: Vec<_> = said.lines().filter_map(instance).collect();
+            if list.len() == count {
+                return Ok(Self { program, list });
+            }
+            program.alive()?;
+            if Instant::now() > deadline {
+                return Err(program.failed("did not say where it listens"));
+            }
+            sleep(Duration::from_millis(20)).await;
         }
     }
 }
 
-/// Where an instance takes devices and requests, by the line it says at its start.
-fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let (_, rest) = line.split_once("takes devices on ")?;
+/// Who takes devices and requests where, by what it says at its start.
+fn instance(line: &str) -> Option<Instance> {
+    let (name, rest) = line.split_once(" takes devices on ")?;
     let (cira, http) = rest.split_once(" and requests on ")?;
-    Some((cira.parse().ok()?, http.trim().parse().ok()?))
-}
-
-fn instance_name(number: usize) -> String {
-    format!("mps-{number}")
+    Some(Instance { name: name.to_owned(), cira: cira.parse().ok()?, http: http.trim().parse().ok()? })
 }
 
 /// The device of a number: a GUID whose bytes all vary, so that no table gets off lightly.

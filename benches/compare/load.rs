@@ -36,8 +36,8 @@ impl Load {
         let mut command: Vec<OsString> = vec![program.into()];
         command.extend(["simulate", "devices", "--json", "--target"].map(OsString::from));
         command.push(target.to_string().into());
-        command.extend(["--guids".into(), house.guids.as_os_str().to_owned()]);
-        command.extend(["--ca".into(), house.root.as_os_str().to_owned()]);
+        command.extend(["--guids".into(), house.files.guids.as_os_str().to_owned()]);
+        command.extend(["--ca".into(), house.files.root.as_os_str().to_owned()]);
         command.extend(options.iter().map(OsString::from));
         let command: Vec<_> = command.iter().map(OsString::as_os_str).collect();
         let mut program = Program::start("load", house.cpus.load, &command, house.folder(), true)?;

@@ -114,11 +114,16 @@ impl Program {
         signal("TERM", &[self.pid]);
     }
 
+    /// What it said so far, its standard output only if that is not piped.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
     /// `what` went wrong, with the last words of the program.
     pub fn failed(&self, what: &str) -> String {
-        let said = fs::read(&self.log).unwrap_or_default();
-        let said = String::from_utf8_lossy(&said[said.len().saturating_sub(LAST_WORDS)..]).into_owned();
-        format!("{} {what}\n{}", self.name, said.trim_end())
+        let said = self.said();
+        let last = said.char_indices().rev().nth(LAST_WORDS).map_or(0, |(at, _)| at);
+        format!("{} {what}\n{}", self.name, said[last..].trim_end())
     }
 }
 

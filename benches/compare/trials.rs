@@ -172,7 +172,7 @@ impl Trial {
         let mut first: Option<Mark> = None;
         let (first, last) = loop {
             let progress = load.progress().await?;
-            let mark = Mark::here(progress, running, &load, bench.house.processes(self.leg))?;
+            let mark = Mark::here(progress, running, &load, bench.house.process(self.leg))?;
             match &first {
                 None if self.begun(&progress) => first = Some(mark),
                 None if progress.elapsed_s > OPEN.as_secs_f64() => break (mark.clone(), mark),
@@ -315,15 +315,10 @@ struct Mark {
 }
 
 impl Mark {
-    fn here(
-        progress: Progress,
-        running: &Running,
-        load: &Load,
-        instances: impl Iterator<Item = u32>,
-    ) -> Result<Self, String> {
+    fn here(progress: Progress, running: &Running, load: &Load, instances: u32) -> Result<Self, String> {
         let target =
             Cpu::of([running.program.pid()]).map_err(|error| running.program.failed(&error.to_string()))?;
-        let load = Cpu::of(instances.chain([load.pid()])).map_err(|error| format!("the load: {error}"))?;
+        let load = Cpu::of([instances, load.pid()]).map_err(|error| format!("the load: {error}"))?;
         Ok(Self { progress, target, load })
     }
 }

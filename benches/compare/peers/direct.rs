@@ -6,11 +6,11 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::Running;
-use crate::house::{House, Instance};
+use crate::house::{House, Instances};
 
 pub async fn start(program: &Path, house: &House, folder: TempDir) -> Result<Running, String> {
-    let identity = Some((house.certificate.as_path(), house.key.as_path()));
-    let (address, program) =
-        Instance::program(program, "direct", house.cpus.proxy, identity, folder.path()).await?;
-    Ok(Running { program, address: address.0, admin: None, _folder: folder })
+    let identity = Some(house.files.identity());
+    let Instances { program, list } =
+        Instances::start(program, "direct", 1, house.cpus.proxy, identity, folder.path()).await?;
+    Ok(Running { program, address: list[0].cira, admin: None, _folder: folder })
 }

@@ -33,7 +33,7 @@ fn text(house: &House, leg: Leg, address: SocketAddr, admin: SocketAddr) -> Stri
          [log]\nfilter = \"error\"\n\n\
          [instances]\nconnects-in-flight = 100000\nconnects-per-second = 1000000\n\n\
          [instances.cira-tls]\n{tls}\n",
-        house.certificate, house.key
+        house.files.certificate, house.files.key
     );
     for instance in house.instances(leg) {
         let (name, cira, http) = (&instance.name, instance.cira, instance.http);

@@ -35,19 +35,19 @@ frontend devices
   bind {address} ssl crt {pair} backlog 4096
   tcp-request inspect-delay 10s
   tcp-request content accept if {{ req.len ge 93 }}
-  use_backend %[req.payload(13,16),hex,map({map})]
+  use_backend mps-%[req.payload(13,16),hex,map({map})]
 ",
         sessions = house.sessions,
-        pair = house.pair.display(),
-        map = house.map.display(),
+        pair = house.files.pair.display(),
+        map = house.files.map.display(),
     );
     let tls = match leg {
         Leg::Plain => "",
         Leg::Tls => " ssl verify none no-tls-tickets",
     };
-    for instance in house.instances(leg) {
+    for (number, instance) in house.instances(leg).iter().enumerate() {
         let (name, cira) = (&instance.name, instance.cira);
-        let _ = write!(text, "backend {name}\n  server {name} {cira}{tls}\n");
+        let _ = write!(text, "backend mps-{number}\n  server {name} {cira}{tls}\n");
     }
     text
 }

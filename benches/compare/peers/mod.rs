@@ -111,17 +111,15 @@ impl Target {
         devices: &[DeviceId],
     ) -> Result<(), String> {
         for device in devices {
-            let holders = house.holders(leg, *device).await?;
+            let holder = house.holder(leg, *device).await?;
             let belongs = match self {
                 Self::Gateway { .. } => Some(running.owner(*device).await?),
-                Self::Haproxy => Some(house.mapped(*device)?),
-                Self::Nginx | Self::Direct { .. } => None,
+                Self::Haproxy => house.mapped(leg, *device),
+                Self::Nginx | Self::Direct { .. } => holder.clone(), // wherever it is
             };
-            let [holder] = &holders[..] else {
-                return Err(format!("{}: {device} is at {holders:?}, not at one instance", self.name()));
-            };
-            if belongs.as_ref().is_some_and(|belongs| belongs != holder) {
-                return Err(format!("{}: {device} belongs to {belongs:?} and is at {holder}", self.name()));
+            if holder.is_none() || holder != belongs {
+                let name = self.name();
+                return Err(format!("{name}: {device} belongs to {belongs:?} and is at {holder:?}"));
             }
         }
         Ok(())

@@ -57,7 +57,7 @@ stream {{
 }}
 ",
         connections = house.sessions * 2 + 100,
-        pair = house.pair.display(),
+        pair = house.files.pair.display(),
     );
     text
 }
