@@ -67,12 +67,22 @@ impl Readings {
 
     /// How many times the figure of `to` that of `target` is: the median of the ratios of each round,
     /// since what else the machine did then, it did to both.
-    pub fn ratio(&self, test: &str, case: &str, [target, to]: [&str; 2], figure: &str) -> Option<f64> {
-        let base = self.values(test, case, to, figure);
-        let ratio =
-            |(round, value): (usize, f64)| Some(value / base.get(&round).filter(|base| **base > 0.0)?);
-        let ratios: Vec<_> = self.values(test, case, target, figure).into_iter().filter_map(ratio).collect();
+    pub fn ratio(&self, test: &str, case: &str, pair: [&str; 2], figure: &str) -> Option<f64> {
+        let ratio = |(value, base): (f64, f64)| (base > 0.0).then(|| value / base);
+        let ratios: Vec<_> = self.pairs(test, case, pair, figure).into_iter().filter_map(ratio).collect();
         Summary::of(&ratios).map(|ratios| ratios.median)
+    }
+
+    /// By how much the figure of `target` is above that of `from`, within each round.
+    pub fn added(&self, test: &str, case: &str, pair: [&str; 2], figure: &str) -> Option<Summary> {
+        let added = |(value, base): (f64, f64)| value - base;
+        Summary::of(&self.pairs(test, case, pair, figure).into_iter().map(added).collect::<Vec<_>>())
+    }
+
+    fn pairs(&self, test: &str, case: &str, [target, to]: [&str; 2], figure: &str) -> Vec<(f64, f64)> {
+        let base = self.values(test, case, to, figure);
+        let pair = |(round, value): (usize, f64)| Some((value, *base.get(&round)?));
+        self.values(test, case, target, figure).into_iter().filter_map(pair).collect()
     }
 }
 

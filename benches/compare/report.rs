@@ -71,7 +71,6 @@ const COSTS: &[Row] = &[
 /// What a machine gives: moves with its other work.
 const RATES: &[Row] = &[
     ("connect", "per_s", "connections/s", 0),
-    ("connect", "p99_ms", "ms to login, p99", 0),
     ("bulk", "mib_per_s", "MiB/s", 0),
     ("echo", "per_s", "echoes/s", 0),
     ("echo", "p50_us", "µs of an echo, p50", 0),
@@ -125,6 +124,7 @@ impl Report {
         text.push_str(&self.table("What it costs", COSTS));
         text.push('\n');
         text.push_str(&self.table("What this machine gave", RATES));
+        text.push_str(&self.hop());
         let _ = write!(text, "\n{}", self.busy());
         text
     }
@@ -142,17 +142,23 @@ impl Report {
         }
     }
 
-    fn table(&self, name: &str, rows: &[Row]) -> String {
-        let ours: Vec<_> = self.targets.iter().filter(|target| !is_peer(target)).collect();
+    /// The builds of the gateway that are compared with HAProxy; none if it was not measured.
+    fn ours(&self) -> Vec<&str> {
         let compared = self.targets.iter().any(|target| target == HAPROXY);
+        let ours = self.targets.iter().map(String::as_str).filter(|target| !is_peer(target));
+        ours.filter(|_| compared).collect()
+    }
+
+    fn columns(&self) -> usize {
+        1 + self.targets.len() + self.ours().len()
+    }
+
+    fn table(&self, name: &str, rows: &[Row]) -> String {
+        let ours = self.ours();
         let mut head = vec![name.to_owned()];
         head.extend(self.targets.iter().cloned());
-        if compared {
-            head.extend(
-                ours.iter()
-                    .map(|target| if *target == GATEWAY { "x".to_owned() } else { format!("x {target}") }),
-            );
-        }
+        let ratio = |target: &&str| if *target == GATEWAY { "x".to_owned() } else { format!("x {target}") };
+        head.extend(ours.iter().map(ratio));
         let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
         for (test, figure, label, digits) in rows {
             for case in self.cases(test, figure) {
@@ -161,14 +167,30 @@ impl Report {
                     let summary = self.readings.summary(test, case, target, figure);
                     cells.push(summary.map_or_else(String::new, |summary| cell(&summary, *digits)));
                 }
-                if compared {
-                    cells.extend(ours.iter().map(|target| {
-                        let ratio = self.readings.ratio(test, case, [target, HAPROXY], figure);
-                        ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"))
-                    }));
-                }
+                cells.extend(ours.iter().map(|target| {
+                    let ratio = self.readings.ratio(test, case, [target, HAPROXY], figure);
+                    ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"))
+                }));
                 let _ = writeln!(text, "| {} |", cells.join(" | "));
             }
+        }
+        text
+    }
+
+    /// The last row: what a proxy adds to the latency of an echo.
+    fn hop(&self) -> String {
+        let mut text = String::new();
+        for case in self.cases("echo", "p50_us") {
+            let added = |target: &String| {
+                let added = self.readings.added("echo", case, [target, DIRECT], "p50_us");
+                added.filter(|_| target != DIRECT).map_or_else(String::new, |added| cell(&added, 0))
+            };
+            let mut cells: Vec<_> = self.targets.iter().map(added).collect();
+            if cells.iter().all(String::is_empty) {
+                continue; // without `direct` there is nothing to add to
+            }
+            cells.resize(self.columns() - 1, String::new());
+            let _ = writeln!(text, "| µs added to an echo, p50: {case} | {} |", cells.join(" | "));
         }
         text
     }

@@ -131,7 +131,8 @@ impl Trial {
             Work::Connect { .. } => &["cpu_us", "per_s", "p50_ms", "p99_ms"],
             Work::Idle => &["rss_kib", "pss_kib", "base_mib"],
             Work::Bulk { .. } => &["cpu_ns_per_kib", "mib_per_s"],
-            Work::Echo { .. } => &["cpu_us", "per_s", "p50_us", "p99_us"],
+            Work::Echo { connections: 1 } => &["p50_us", "p99_us"],
+            Work::Echo { .. } => &["cpu_us", "per_s"],
         }
     }
 
@@ -227,6 +228,7 @@ impl Trial {
                 values.insert("cpu_ns_per_kib", cpu.as_secs_f64() * 1e9 * 1024.0 / done);
                 values.insert("mib_per_s", done / seconds / f64::from(1 << 20));
             }
+            Work::Echo { connections: 1 } => {} // latency is all there is to it
             Work::Connect { .. } | Work::Idle | Work::Echo { .. } => {
                 values.insert("cpu_us", cpu.as_secs_f64() * 1e6 / done);
                 values.insert("per_s", done / seconds);
@@ -234,8 +236,8 @@ impl Trial {
         }
         let latency = match self.work {
             Work::Connect { .. } => Some(("connect", 1.0, ["p50_ms", "p99_ms"])),
-            Work::Echo { .. } => Some(("echo", 1000.0, ["p50_us", "p99_us"])),
-            Work::Bulk { .. } | Work::Idle => None,
+            Work::Echo { connections: 1 } => Some(("echo", 1000.0, ["p50_us", "p99_us"])),
+            Work::Bulk { .. } | Work::Echo { .. } | Work::Idle => None,
         };
         if let Some((of, of_a_ms, names)) = latency {
             for (name, percentile) in names.into_iter().zip(["p50", "p99"]) {

@@ -34,6 +34,20 @@ fn a_ratio_is_taken_within_each_round() {
 }
 
 #[test]
+fn what_is_added_is_told_within_each_round_too() {
+    let readings = Readings(vec![
+        reading(1, "hop", 180.0),
+        reading(1, "direct", 100.0),
+        reading(2, "hop", 300.0),
+        reading(2, "direct", 240.0),
+        reading(3, "direct", 9.0),
+    ]);
+    let added = readings.added("connect", "a", ["hop", "direct"], "cpu_us");
+    assert_eq!(added, Some(Summary { median: 70.0, min: 60.0, max: 80.0, rounds: 2 }));
+    assert_eq!(readings.added("connect", "a", ["hop", "nobody"], "cpu_us"), None);
+}
+
+#[test]
 fn everybody_is_first_in_turn() {
     assert_eq!(rotated(&["a", "b", "c"], 1), ["a", "b", "c"]);
     assert_eq!(rotated(&["a", "b", "c"], 2), ["b", "c", "a"]);

@@ -55,6 +55,19 @@ fn every_row_has_a_cell_for_each_column_and_the_ratio_is_ours_to_haproxys() {
 }
 
 #[test]
+fn the_hop_is_what_is_above_direct_and_has_a_cell_for_each_column() {
+    let mut report = report();
+    report.targets.push(DIRECT.to_owned());
+    assert!(!report.markdown().contains("added"), "nothing was measured");
+    for (target, value) in [(GATEWAY, 170.0), (HAPROXY, 180.0), (DIRECT, 80.0)] {
+        report.readings.0.push(reading(1, "echo", target, "p50_us", value));
+    }
+    let text = report.markdown();
+    assert!(text.contains("| µs added to an echo, p50: one | 90 | 100 |  |  |"), "{text}");
+    assert!(text.contains("| µs of an echo, p50: one | 170 | 180 | 80 | 0.94 |"), "{text}");
+}
+
+#[test]
 fn a_run_that_means_nothing_says_so() {
     let report = Report { meaningful: false, ..report() };
     assert!(report.markdown().contains("these figures mean nothing"));
