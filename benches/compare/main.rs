@@ -79,6 +79,10 @@ async fn interrupted() -> String {
 
 async fn compare(arguments: &Arguments) -> Result<String, String> {
     let own = Path::new(OWN);
+    let trials = Trial::asked(arguments);
+    if trials.is_empty() {
+        return Err("nothing was asked for: --only fits no case".to_owned());
+    }
     let targets = Target::all(arguments, own);
     let machine = Machine::look(Target::versions(&targets)?)?;
     let cpus = Cpus::claim()?;
@@ -91,7 +95,6 @@ async fn compare(arguments: &Arguments) -> Result<String, String> {
         sessions: arguments.sessions(room.min(DEVICES)),
         settle: arguments.settle(),
     };
-    let trials = Trial::asked(arguments);
     let mut report = Report {
         date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         command: command(),
@@ -149,9 +152,6 @@ fn check(arguments: &Arguments, trials: &[Trial], targets: &[Target], report: &R
                     .map(|figure| (trial.test.name(), trial.case.as_str(), target.name(), *figure, rounds)),
             );
         }
-    }
-    if expected.is_empty() {
-        return Err("nothing was asked for: --only fits no case".to_owned());
     }
     read.check(expected)?;
     let (written, kept) = (read.readings.0.len(), report.readings.0.len());

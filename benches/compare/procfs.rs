@@ -18,6 +18,8 @@ pub struct Spent {
     pub living: Duration,
     /// Of all threads, those that ended included: in ticks.
     pub whole: Duration,
+    /// Ready to run and not run: its CPU was with others. Of the threads that live.
+    pub waited: Duration,
 }
 
 /// CPU time of a tree of processes at one moment.
@@ -30,7 +32,8 @@ impl Cpu {
         let mut spent = BTreeMap::new();
         for root in roots {
             for pid in tree(root)? {
-                spent.insert(pid, Spent { living: living(pid)?, whole: whole(pid)? });
+                let (living, waited) = of_living(pid)?;
+                spent.insert(pid, Spent { living, whole: whole(pid)?, waited });
             }
         }
         Ok(Self(spent))
@@ -48,6 +51,12 @@ impl Cpu {
             if whole > living + SLACK { whole } else { living }
         });
         Ok(each.sum())
+    }
+
+    /// For how long they waited for their CPU since `earlier`: how much other work this machine has.
+    pub fn waited_since(&self, earlier: &Self) -> Duration {
+        let before = |pid| earlier.0.get(pid).copied().unwrap_or_default().waited;
+        self.0.iter().map(|(pid, now)| now.waited.saturating_sub(before(pid))).sum()
     }
 }
 
@@ -111,11 +120,16 @@ fn of_threads(pid: u32, name: &str) -> io::Result<Vec<(u32, String)>> {
     Ok(found)
 }
 
-fn living(pid: u32) -> io::Result<Duration> {
-    let nanoseconds =
-        |text: String| text.split_whitespace().next().and_then(|first| first.parse::<u64>().ok());
-    let threads = of_threads(pid, "schedstat")?;
-    Ok(Duration::from_nanos(threads.into_iter().filter_map(|(_, text)| nanoseconds(text)).sum()))
+/// Time run and time waited of all threads that live.
+fn of_living(pid: u32) -> io::Result<(Duration, Duration)> {
+    let mut sums = (Duration::ZERO, Duration::ZERO);
+    for (_, text) in of_threads(pid, "schedstat")? {
+        let mut fields = text.split_whitespace().map_while(|field| field.parse().ok());
+        let mut next = || Duration::from_nanos(fields.next().unwrap_or(0));
+        sums.0 += next();
+        sums.1 += next();
+    }
+    Ok(sums)
 }
 
 fn whole(pid: u32) -> io::Result<Duration> {

@@ -206,7 +206,8 @@ impl Report {
         cases
     }
 
-    /// Who was the bottleneck: rates say nothing of a proxy that waits for its load.
+    /// Who was the bottleneck, and how quiet the machine: rates say nothing of a proxy that waits for its
+    /// load, and little of one that waits for its CPU.
     fn busy(&self) -> String {
         let mut text = String::new();
         for test in ["connect", "bulk", "echo"] {
@@ -216,10 +217,12 @@ impl Report {
                 let values: Vec<_> = of.filter_map(|reading| reading.values.get(figure).copied()).collect();
                 Summary::of(&values).map(|all| format!("{:.0}-{:.0} %", all.min * 100.0, all.max * 100.0))
             };
-            if let (Some(proxy), Some(load)) = (range("proxy_busy"), range("load_busy")) {
+            let ranges = ["proxy_busy", "proxy_waited", "load_busy"].map(range);
+            if let [Some(busy), Some(waited), Some(load)] = ranges {
                 let _ = writeln!(
                     text,
-                    "- {test}: proxies were busy {proxy} of the time, devices and instances {load}."
+                    "- {test}: proxies ran {busy} of the time and waited for their CPU {waited}; devices and \
+                     instances ran {load}."
                 );
             }
         }

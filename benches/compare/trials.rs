@@ -222,6 +222,7 @@ impl Trial {
         let done = done as f64;
         let mut values = BTreeMap::new();
         values.insert("proxy_busy", cpu.as_secs_f64() / seconds);
+        values.insert("proxy_waited", last.target.waited_since(&first.target).as_secs_f64() / seconds);
         values.insert("load_busy", load.as_secs_f64() / seconds);
         match self.work {
             Work::Bulk { .. } => {

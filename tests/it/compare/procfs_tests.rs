@@ -5,7 +5,8 @@ use crate::compare::procfs::*;
 fn cpu(of: &[(u32, u64, u64)]) -> Cpu {
     let millis = Duration::from_millis;
     let spent = |(pid, living, whole): &(u32, u64, u64)| {
-        (*pid, Spent { living: millis(*living), whole: millis(*whole) })
+        // Whoever has run longer has waited longer, too.
+        (*pid, Spent { living: millis(*living), whole: millis(*whole), waited: millis(*whole * 2) })
     };
     Cpu(of.iter().map(spent).collect())
 }
@@ -31,6 +32,7 @@ fn a_new_child_counts_in_full_and_one_that_ended_is_an_error() {
     let (one, two) = (cpu(&[(1, 10, 10)]), cpu(&[(1, 30, 30), (2, 5, 0)]));
     assert_eq!(two.since(&one), Ok(Duration::from_millis(25)));
     assert!(one.since(&two).is_err());
+    assert_eq!(two.waited_since(&one), Duration::from_millis(40));
 }
 
 #[test]

@@ -15,6 +15,7 @@ fn reading(round: usize, test: &str, target: &str, figure: &str, value: f64) -> 
         values: BTreeMap::from([
             (figure.to_owned(), value),
             ("proxy_busy".to_owned(), 0.5),
+            ("proxy_waited".to_owned(), 0.01),
             ("load_busy".to_owned(), 1.0),
         ]),
     }
@@ -50,7 +51,7 @@ fn every_row_has_a_cell_for_each_column_and_the_ratio_is_ours_to_haproxys() {
     let costs = "| CPU µs of a connection: one | 550 (500-600) | 900 (800-1000) | 0.62 |";
     assert!(rows.contains(&costs), "{text}");
     assert!(rows.contains(&"| KiB of an idle session: one | 7.0 |  |  |"), "{text}");
-    assert!(text.contains("- connect: proxies were busy 50-50 % of the time"), "{text}");
+    assert!(text.contains("- connect: proxies ran 50-50 % of the time and waited for their CPU 1-1 %"), "{text}");
     assert!(!text.contains("mean nothing"), "{text}");
 }
 
@@ -108,5 +109,5 @@ fn the_summary_has_a_line_for_each_figure_with_its_ratio() {
     assert_eq!(ours.summary.median, 550.0);
     assert_eq!(ours.times_haproxy, Some(0.625));
     assert_eq!(find(HAPROXY, "cpu_us").and_then(|line| line.times_haproxy), Some(1.0));
-    assert_eq!(report.summary.len(), 3 * 3);
+    assert_eq!(report.summary.len(), 3 * 4);
 }
