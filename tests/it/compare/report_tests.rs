@@ -51,7 +51,10 @@ fn every_row_has_a_cell_for_each_column_and_the_ratio_is_ours_to_haproxys() {
     let costs = "| CPU µs of a connection: one | 550 (500-600) | 900 (800-1000) | 0.62 |";
     assert!(rows.contains(&costs), "{text}");
     assert!(rows.contains(&"| KiB of an idle session: one | 7.0 |  |  |"), "{text}");
-    assert!(text.contains("- connect: proxies ran 50-50 % of the time and waited for their CPU 1-1 %"), "{text}");
+    assert!(
+        text.contains("- connect: proxies ran 50-50 % of the time and waited for their CPU 1-1 %"),
+        "{text}"
+    );
     assert!(!text.contains("mean nothing"), "{text}");
 }
 
