@@ -224,8 +224,13 @@ async fn first_message(
 /// A fatal TLS alert, as a server says it that does not know the offered versions or suites.
 fn legacy_alert(hello: &Hello, legacy: Legacy) -> [u8; 7] {
     const HANDSHAKE_FAILURE: u8 = 40;
+    const ILLEGAL_PARAMETER: u8 = 47;
     const PROTOCOL_VERSION: u8 = 70;
-    let description = if legacy == Legacy::Version { PROTOCOL_VERSION } else { HANDSHAKE_FAILURE };
+    let description = match legacy {
+        Legacy::Format => ILLEGAL_PARAMETER,
+        Legacy::Group | Legacy::Signature | Legacy::Suite => HANDSHAKE_FAILURE,
+        Legacy::Version => PROTOCOL_VERSION,
+    };
     let minor = match hello.version {
         client_hello::Version::Ssl => 0,
         client_hello::Version::Tls10 => 1,

@@ -72,6 +72,11 @@ impl Gateway {
         first.parse().unwrap_or_else(|_| panic!("{first} is an address"))
     }
 
+    /// What it logged last.
+    pub fn said(&self) -> String {
+        self.0.said()
+    }
+
     /// The kernel's number of the process.
     pub fn id(&self) -> u32 {
         self.0.id()

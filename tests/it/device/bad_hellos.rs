@@ -40,10 +40,13 @@ fn hello(version: u16, suites: &[u16]) -> Vec<u8> {
 #[tokio::test]
 async fn a_hello_that_cannot_be_served_is_counted_and_answered_with_an_alert() {
     let gateway = Gateway::start().await;
+    let mut compressed = tls12_hello(&[0xc02b]);
+    compressed[49] = 1; // deflate, in place of no compression
     for (hello, alert, series) in [
         (hello(0x0301, &[0x002f, 0xc013]), [21, 3, 1, 0, 2, 2, 70], ("tls10", "ecdhe-cbc", "version")),
         (hello(0x0302, &[0x0035]), [21, 3, 2, 0, 2, 2, 70], ("tls11", "rsa", "version")),
         (tls12_hello(&[0x002f, 0x009c]), [21, 3, 3, 0, 2, 2, 40], ("tls12", "rsa", "suite")),
+        (compressed, [21, 3, 3, 0, 2, 2, 47], ("tls12", "ecdhe-aead", "format")),
     ] {
         let mut tcp = gateway.tcp_from(1).await;
         tcp.write_all(&hello).await.expect("said");
@@ -54,7 +57,7 @@ async fn a_hello_that_cannot_be_served_is_counted_and_answered_with_an_alert() {
         );
         assert_eq!(gateway.metric(&series), 1.0, "{series}");
     }
-    until("they were told apart", || gateway.ended("legacy-hello", "device") == 3.0).await;
+    until("they were told apart", || gateway.ended("legacy-hello", "device") == 4.0).await;
     gateway.all_gone().await;
     gateway.still_serves(device(1)).await;
     let served = "hellos_total{version=\"tls12\",key_exchange=\"ecdhe-aead\",outcome=\"served\"}";
