@@ -34,6 +34,11 @@ pub trait Records: AsyncRead + AsyncWrite + Unpin {
     fn unsent(&self) -> usize {
         0
     }
+
+    /// The same once nobody is interested in it: it comes as it is on the wire, whatever state TLS is in.
+    fn poll_waste(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<()>> {
+        self.poll_records(cx, scratch)
+    }
 }
 
 impl Records for TcpStream {
@@ -61,6 +66,10 @@ impl<T: Records> Records for Box<T> {
     fn unsent(&self) -> usize {
         (**self).unsent()
     }
+
+    fn poll_waste(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<()>> {
+        (**self).poll_waste(cx, scratch)
+    }
 }
 
 impl Records for Leg {
@@ -82,6 +91,13 @@ impl Records for Leg {
         match self {
             Self::Plain(tcp) => tcp.unsent(),
             Self::Tls(stream) => stream.unsent(),
+        }
+    }
+
+    fn poll_waste(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(tcp) => tcp.poll_waste(cx, scratch),
+            Self::Tls(stream) => stream.poll_waste(cx, scratch),
         }
     }
 }
@@ -146,7 +162,7 @@ pub fn close<T: Records>(mut leg: T, grace: Duration) -> Pin<Box<impl Future<Out
 fn throw_away<T: Records>(leg: &mut T, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     loop {
         let ended = with_scratch(READ, usize::MAX, |scratch| {
-            ready!(leg.poll_records(cx, scratch))?;
+            ready!(leg.poll_waste(cx, scratch))?;
             Poll::Ready(Ok::<_, io::Error>(scratch.batch.is_empty()))
         });
         if ready!(ended)? {

@@ -74,6 +74,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Session> Records for TlsStream<S, C> 
     fn unsent(&self) -> usize {
         self.outgoing.len() - self.sent
     }
+
+    fn poll_waste(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<()>> {
+        scratch.batch.poll_fill(cx, &mut self.io)
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, C: Session> TlsStream<S, C> {

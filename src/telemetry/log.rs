@@ -20,11 +20,15 @@ impl Format {
     }
 }
 
+/// What rustls warns of is what a stranger said (a name that is an address, a renegotiation): as many
+/// lines as anybody likes, of what the one line of a session says. It comes first: `filter` may differ.
+const QUIET: &str = "rustls=error";
+
 /// Starts logging to stderr. `filter` is in `tracing`'s EnvFilter syntax; what of it cannot be read is
 /// left out. Only the first call of a process has an effect.
 pub fn init(format: Format, filter: &str) {
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::builder().parse_lossy(filter))
+        .with_env_filter(EnvFilter::builder().parse_lossy(format!("{QUIET},{filter}")))
         .with_writer(io::stderr)
         .with_ansi(format == Format::Text && io::stderr().is_terminal());
     // A second start in one process (tests, demo) keeps the first one's log: not a failure.

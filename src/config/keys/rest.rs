@@ -63,7 +63,8 @@ pub const KEYS: &[Key] = &[
          are not stormed; what remains at its end is cut. Give the supervisor notice + window + 10 s."),
 
     Key::new("log.filter", r#""info""#, "level, or module=level, separated by commas",
-        "error, warn, info, debug or trace. info is one line for each session, at its end."),
+        "error, warn, info, debug or trace. info is one line for each session, at its end. Of the TLS\n\
+         library, which warns of what strangers say, only errors are logged unless it is named: rustls=warn."),
     Key::new("log.format", r#""auto""#, "auto | json | text",
         "auto is text on a terminal, JSON otherwise."),
 

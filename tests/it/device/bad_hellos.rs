@@ -66,7 +66,7 @@ async fn a_hello_that_cannot_be_served_is_counted_and_answered_with_an_alert() {
 
 #[tokio::test]
 async fn a_hello_that_breaks_the_rules_of_tls_is_answered_with_an_alert() {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::before(1, |settings| settings.grace = LIMIT).await;
     let with = |at: usize, byte: u8| {
         let mut hello = tls12_hello(&[0xc02b]);
         hello[at] = byte;
@@ -97,24 +97,28 @@ async fn a_hello_that_breaks_the_rules_of_tls_is_answered_with_an_alert() {
     gateway.all_gone().await;
 }
 
-/// Everything the gateway says until it closes, which it does without a reset: what was said last is
-/// heard by whoever talks on.
+/// Everything the gateway says until it closes, which it does without a reset: whoever talks on, and
+/// listens only then, hears what was said last.
 async fn orderly_end(tcp: &mut TcpStream) -> Vec<u8> {
     let (mut reading, mut writing) = tcp.split();
     let mut said = Vec::new();
     let talks_on = async {
-        // As much as the kernel takes and then some, so that there is something unread at the end.
-        let _ = writing.write_all(&[23; 300_000]).await;
-        let _ = writing.shutdown().await;
+        // For longer than it takes to be answered, so that a reset has its chance.
+        for _ in 0..40 {
+            writing.write_all(&[23; 6_000]).await?;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        writing.shutdown().await
     };
-    let (heard, ()) = within(async { tokio::join!(reading.read_to_end(&mut said), talks_on) }).await;
+    let (heard, talked) = within(async { tokio::join!(reading.read_to_end(&mut said), talks_on) }).await;
     heard.expect("no reset");
+    talked.expect("no reset");
     said
 }
 
 #[tokio::test]
 async fn what_breaks_a_handshake_is_answered_with_an_alert_and_no_reset_overtakes_it() {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::before(1, |settings| settings.grace = LIMIT).await;
     for (name, bytes, alert) in [
         ("application data instead of a key exchange", vec![23, 3, 3, 0, 1, 1], 10),
         ("a record of no known type", vec![99, 3, 3, 0, 1, 1], 50),
@@ -128,5 +132,21 @@ async fn what_breaks_a_handshake_is_answered_with_an_alert_and_no_reset_overtake
         assert!(said.ends_with(&[21, 3, 3, 0, 2, 2, alert]), "{name}: {said:02x?}");
     }
     until("they are counted", || gateway.ended("handshake", "device") == 3.0).await;
+    gateway.all_gone().await;
+}
+
+#[tokio::test]
+async fn what_breaks_tls_after_the_handshake_is_answered_and_no_reset_overtakes_the_answer() {
+    let gateway = Gateway::before(1, |settings| settings.grace = LIMIT).await;
+    for at_login in [false, true] {
+        let mut raw = gateway.connect().await;
+        if at_login {
+            within(raw.greet(device(1))).await.expect("said");
+            within(raw.message()).await.expect("the service is accepted");
+        }
+        let (mut tcp, _) = raw.into_stream().into_inner();
+        tcp.write_all(&[23, 3, 3, 0, 4, 1, 2, 3, 4]).await.expect("said");
+        assert!(!orderly_end(&mut tcp).await.is_empty(), "an alert, encrypted");
+    }
     gateway.all_gone().await;
 }
