@@ -13,7 +13,7 @@ label_set! {
     pub enum ClaimOutcome {
         /// It stands.
         Granted = "granted",
-        /// The directory did not answer in time.
+        /// The directory did not answer in time; counts again once it is settled.
         Pending = "pending",
         /// A newer session of the device is proven elsewhere.
         Superseded = "superseded",

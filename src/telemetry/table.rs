@@ -50,7 +50,7 @@ pub const TABLE: &[Row] = {
         row("mps_gateway_certificate_expiry_timestamp_seconds", Gauge, &[], "When the device certificate shown now expires, seconds since 1970."),
         row("mps_gateway_claim_seconds", Seconds, &[], "Time from proof to the directory's answer to a claim."),
         row("mps_gateway_claims_pending", Gauge, &[], "Claims that the directory has not granted yet."),
-        row("mps_gateway_claims_total", Counter, &["outcome"], "Claims made after proof, by outcome."),
+        row("mps_gateway_claims_total", Counter, &["outcome"], "Claims made after proof, by outcome; one that is pending counts again once it is settled."),
         row("mps_gateway_connect_seconds", Seconds, &[], "Time of one successful connect to an instance, TLS included."),
         row("mps_gateway_contested_devices", Gauge, &[], "GUIDs that more than one active device claims to have."),
         row("mps_gateway_contested_refusals_total", Counter, &[], "Newcomers closed because their GUID is contested."),

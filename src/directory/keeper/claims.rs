@@ -8,6 +8,7 @@ use super::replicas::Stands;
 use crate::directory::{Claimed, Claiming, DirectoryError, FRESH, Outcome};
 use crate::model::{Claim, DeviceId, Epoch};
 use crate::sessions::{CloseReason, Session};
+use crate::telemetry::ClaimOutcome;
 
 /// Claims in one pipeline.
 pub(super) const BATCH: usize = 500;
@@ -65,6 +66,7 @@ impl Keeper {
         let outcomes = self.store.claim_many(&claimings).await?;
         let mut stand = 0;
         for (session, outcome) in sessions.into_iter().zip(outcomes) {
+            let was_pending = session.epoch().is_none() && self.owed.owes(session.device, session.id);
             let claimed = match outcome {
                 Outcome::Granted { epoch, .. } => self.granted(session, epoch),
                 Outcome::Refused(newer) => self.refused(session, newer).await.unwrap_or_else(|_| {
@@ -72,9 +74,22 @@ impl Keeper {
                     Claimed::Pending
                 }),
             };
+            if was_pending && claimed != Claimed::Pending {
+                self.count(&claimed);
+            }
             stand += usize::from(matches!(claimed, Claimed::Granted(_)));
         }
         Ok(stand)
+    }
+
+    /// Counts what became of a claim: at once, and again where that was to be seen later.
+    pub(super) fn count(&self, claimed: &Claimed) {
+        let outcome = match claimed {
+            Claimed::Granted(_) => ClaimOutcome::Granted,
+            Claimed::Pending => ClaimOutcome::Pending,
+            Claimed::Superseded(_) => ClaimOutcome::Superseded,
+        };
+        self.metrics.claims.of(outcome).increment(1);
     }
 
     /// A session told to close is not claimed (again): somebody newer may be there already.

@@ -42,6 +42,8 @@ impl Keeper {
         let answer = timeout(self.settings.budget, judged).await;
         self.metrics.lookup_seconds.record(began.elapsed().as_secs_f64());
         answer.unwrap_or_else(|_| {
+            // No failure of the connection, and so none for the store's breaker: each command has a limit
+            // of its own below the budget. What ends here are several, each answered, if slowly.
             self.metrics.directory_errors.increment(1);
             self.unanswered(device, &DirectoryError::Timeout)
         })

@@ -31,7 +31,7 @@ use super::{
 use crate::lifecycle::Drain;
 use crate::model::{Claim, DeviceId, Epoch, InstanceName, ReplicaId, SessionKey};
 use crate::sessions::{Session, Sessions};
-use crate::telemetry::{ClaimOutcome, Metrics, build};
+use crate::telemetry::{Metrics, build};
 use owed::Owed;
 use replicas::{Replicas, Stated};
 use seen::Seen;
@@ -195,12 +195,7 @@ impl Keeper {
         unsettled.owed = claimed == Claimed::Pending;
         drop(unsettled);
         self.metrics.claim_seconds.record(began.elapsed().as_secs_f64());
-        let outcome = match &claimed {
-            Claimed::Granted(_) => ClaimOutcome::Granted,
-            Claimed::Pending => ClaimOutcome::Pending,
-            Claimed::Superseded(_) => ClaimOutcome::Superseded,
-        };
-        self.metrics.claims.of(outcome).increment(1);
+        self.count(&claimed);
         claimed
     }
 

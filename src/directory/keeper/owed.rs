@@ -48,6 +48,11 @@ impl Owed {
         *owed = (*owed).max(session); // never an older session's in place of a newer one's
     }
 
+    /// Whether the session's claim is not granted.
+    pub fn owes(&self, device: DeviceId, session: SessionId) -> bool {
+        self.0.lock().claims.get(&device) == Some(&session)
+    }
+
     /// The session's claim is settled, or the session is over. Answers whether it was owed.
     pub fn settled(&self, device: DeviceId, session: SessionId) -> bool {
         let mut debts = self.0.lock();

@@ -8,6 +8,7 @@ mod faults;
 mod order;
 mod outages;
 mod replica;
+mod slow;
 
 use mps_gateway::model::{DeviceId, InstanceName, ReplicaId, SessionId, SessionKey};
 

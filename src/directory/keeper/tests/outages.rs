@@ -140,3 +140,31 @@ fn a_release_that_waits_is_replayed_after_a_failover_and_the_queue_is_bounded() 
     }
     assert_eq!(owed.releases(usize::MAX).len(), 65_536);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_settled_later_is_counted_again_as_what_it_came_to() {
+    let store = Arc::new(Memory::default());
+    let (one, two) = (replica(&store).await, replica(&store).await);
+    let counted = |outcome: &str| {
+        let metrics = one.keeper.metrics.render();
+        let name = format!("mps_gateway_claims_total{{outcome=\"{outcome}\"}} ");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&name)).expect("a series of ours");
+        value.parse::<u32>().expect("a number")
+    };
+    let _at_once = one.connect(1, "a").await;
+    store.set_away(true);
+    let (granted, displaced) = (one.prove(device(2), "a"), one.prove(device(3), "a"));
+    for late in [&granted, &displaced] {
+        assert_eq!(one.keeper.claim(&late.session).await, Claimed::Pending);
+    }
+    assert_eq!(["granted", "pending", "superseded"].map(counted), [1, 2, 0]);
+    sleep(Duration::from_secs(5)).await;
+    let newer = two.prove(device(3), "b"); // elsewhere, and the first to claim
+    store.set_away(false);
+    assert!(matches!(two.keeper.claim(&newer.session).await, Claimed::Granted(_)));
+    until("settled", async || one.keeper.status().pending == 0).await;
+    assert_eq!(displaced.session.closing(), Some(CloseReason::Superseded));
+    assert_eq!(["granted", "pending", "superseded"].map(counted), [2, 2, 1]);
+    sleep(Duration::from_secs(700)).await; // all are asserted again
+    assert_eq!(["granted", "pending", "superseded"].map(counted), [2, 2, 1], "which is no claim");
+}
