@@ -17,4 +17,5 @@ mod redis_faults;
 #[cfg(feature = "redis")]
 mod redis_server;
 mod required;
+mod session_lines;
 mod simulate;
