@@ -1,6 +1,6 @@
 //! A load generator: any number of light devices against any CIRA server, and what they measured.
 //!
-//! [`run`] is given [`LoadSettings`] and returns a [`Summary`]; nothing here prints. Each device is one
+//! [`run()`] is given [`LoadSettings`] and returns a [`Summary`]; nothing here prints. Each device is one
 //! task that connects, logs in, stays as long as it is told and does its [`Work`]. They speak as the
 //! devices of [`device`](super::device) do in their default manner (one message a record, each waiting
 //! for its answer), and leave out what only tests need, so that ten thousand of them are light.
