@@ -8,7 +8,7 @@ use mps_gateway::sim::pki::Keys;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::house::{House, PATIENCE, counted, ours};
+use super::house::{House, PATIENCE, ours};
 use crate::peers::installed;
 
 /// The longest a script may take.
@@ -17,9 +17,17 @@ const SCRIPT: Duration = Duration::from_secs(120);
 #[tokio::test]
 async fn whatever_is_wrong_with_a_hello_becomes_what_the_table_says() {
     let Some(house) = after("corpus.py", &[&patience()]).await else { return };
-    let before = house.hellos().await;
-    let new = counted(&before, &house.hellos().await);
-    assert!(new.is_empty(), "nobody calls any more: {new:?}");
+    let counted = house.metrics().await;
+    for outcome in ["format", "group", "served", "signature", "suite", "version"] {
+        let of_it = format!("outcome=\"{outcome}\"}}");
+        let seen =
+            counted.keys().any(|series| series.starts_with("hellos_total{") && series.ends_with(&of_it));
+        assert!(seen, "no hello was counted as {outcome}: {counted:?}");
+    }
+    for reason in ["closed", "garbage", "handshake", "legacy-hello", "slow"] {
+        let series = format!("session_ends_total{{reason=\"{reason}\",blame=\"device\"}}");
+        assert!(counted.contains_key(&series), "no session ended as {reason}: {counted:?}");
+    }
 }
 
 #[tokio::test]
