@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::io::IsTerminal as _;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -33,8 +32,8 @@ pub struct Arguments {
     #[arg(long = "target", value_name = "HOST:PORT", value_delimiter = ',', required = true)]
     targets: Vec<Endpoint>,
     /// Devices.
-    #[arg(long, value_name = "N", default_value = "10")]
-    count: NonZeroUsize,
+    #[arg(long, value_name = "N", default_value = "10", value_parser = units::count)]
+    count: usize,
     /// New connections a second, at most [default: as fast as --in-flight allows].
     ///
     /// With it a connect is measured from when it was due; those that a slow server held up are made up
@@ -42,9 +41,9 @@ pub struct Arguments {
     #[arg(long, value_name = "R", value_parser = units::rate)]
     rate: Option<f64>,
     /// Connects being made at once, at most.
-    #[arg(long, value_name = "N", default_value = "64")]
-    in_flight: NonZeroUsize,
-    /// Who the devices are: a file with a GUID a line (--count of them must be there).
+    #[arg(long, value_name = "N", default_value = "64", value_parser = units::count)]
+    in_flight: usize,
+    /// Who the devices are: a file with a GUID a line (--count of them must be there, each once).
     #[arg(long, value_name = "FILE", conflicts_with = "base")]
     guids: Option<PathBuf>,
     /// Who the devices are: this GUID, the next number, and so on
@@ -70,7 +69,7 @@ pub struct Arguments {
     #[arg(long, group = "trust")]
     plain: bool,
     /// Their interval of keep-alives until the server asks for another.
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = units::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = units::interval)]
     keepalive: Duration,
     /// Try again so long after a connection ended: 25s with some jitter, as firmware, if no time is
     /// given; exactly at once for 0s (100ms after a failure). Without it each device connects once.
@@ -102,11 +101,12 @@ pub struct Arguments {
     /// The one cipher they offer, AES-GCM [default: those and ChaCha20].
     #[arg(long, value_enum, conflicts_with = "plain")]
     cipher: Option<Cipher>,
-    /// Source addresses, used in turn: each is good for some 28,000 connections to one target.
+    /// Source addresses of this host, all IPv4 or all IPv6, used in turn: each is good for some 28,000
+    /// connections to one target.
     #[arg(long = "from", value_name = "ADDR", value_delimiter = ',')]
     sources: Vec<IpAddr>,
     /// How long each answer of the server may take.
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = units::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = units::interval)]
     timeout: Duration,
     /// JSON, a line an event: `progress` once a second, `summary` at the end.
     #[arg(long)]
@@ -181,10 +181,10 @@ async fn simulate(settings: LoadSettings, json: bool) -> ExitCode {
 }
 
 async fn settings(arguments: Arguments) -> Result<LoadSettings, Box<dyn Error>> {
-    let targets = resolve(&arguments.targets).await?;
+    let targets = callable(resolve(&arguments.targets).await?, &arguments.sources)?;
     let tls = tls(&arguments)?;
     let mut settings = LoadSettings::new(targets, tls);
-    settings.count = arguments.count.get();
+    settings.count = arguments.count;
     settings.guids = guids(&arguments)?;
     if let Some(user) = arguments.user {
         settings.user = user;
@@ -194,7 +194,7 @@ async fn settings(arguments: Arguments) -> Result<LoadSettings, Box<dyn Error>> 
     }
     settings.sources = arguments.sources;
     settings.rate = arguments.rate;
-    settings.in_flight = arguments.in_flight.get();
+    settings.in_flight = arguments.in_flight;
     settings.keepalive = arguments.keepalive;
     settings.reconnect = arguments.reconnect.map(|after| Reconnect { after, ..Reconnect::default() });
     settings.hold = arguments.hold;
@@ -216,7 +216,7 @@ fn guids(arguments: &Arguments) -> Result<Guids, Box<dyn Error>> {
         std::fs::read_to_string(path).map_err(|error| format!("--guids {}: {error}", path.display()))?;
     let guids = Guids::parse(&text).map_err(|error| format!("--guids {}: {error}", path.display()))?;
     match guids.how_many() {
-        Some(there) if there < arguments.count.get() => {
+        Some(there) if there < arguments.count => {
             let count = arguments.count;
             Err(format!("--guids {}: {there} GUIDs are not enough for {count} devices", path.display())
                 .into())
@@ -258,6 +258,20 @@ fn tls(arguments: &Arguments) -> Result<Option<DeviceTls>, Box<dyn Error>> {
         Cipher::Aes256 => AesBits::Aes256,
     });
     Ok(Some(DeviceTls::new(&settings)?))
+}
+
+/// The targets that can be called from `sources`.
+fn callable(targets: Vec<SocketAddr>, sources: &[IpAddr]) -> Result<Vec<SocketAddr>, String> {
+    for source in sources {
+        std::net::UdpSocket::bind((*source, 0)).map_err(|error| format!("--from {source}: {error}"))?;
+    }
+    let can = |target: &SocketAddr| sources.iter().all(|source| source.is_ipv4() == target.is_ipv4());
+    let callable: Vec<_> = targets.into_iter().filter(can).collect();
+    if callable.is_empty() {
+        Err("--from: no --target can be called from there".to_owned())
+    } else {
+        Ok(callable)
+    }
 }
 
 /// Every address of every target.

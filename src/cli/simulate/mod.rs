@@ -9,12 +9,13 @@ mod tests;
 mod units;
 
 use std::error::Error;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
 use super::exit;
-use crate::lifecycle::{Signals, Wish};
+use crate::lifecycle::Signals;
 
 /// What to simulate.
 #[derive(Debug, Subcommand)]
@@ -40,9 +41,15 @@ fn signals() -> Result<Signals, ExitCode> {
     })
 }
 
-/// Ready when a signal says to stop.
+/// Ready when a signal says to stop, or the terminal has gone: there is no file to read again.
 async fn stopped(signals: &mut Signals) {
-    while signals.next().await == Wish::Reload {} // there is no file to read again
+    signals.next().await;
+}
+
+/// A line to whoever reads. One that has gone is no reason to end: the verdict is in the exit code, too.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
 /// Arguments that cannot be used: what is wrong, with its causes.

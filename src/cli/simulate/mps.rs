@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::units;
+use super::{say, units};
 use crate::cli::{exit, runtime};
 use crate::model::Secret;
 use crate::net::identity::Identity;
@@ -130,12 +130,10 @@ async fn simulate(settings: Vec<MpsSettings>, json: bool) -> ExitCode {
     }
     for Told { mps, .. } in &instances {
         if json {
-            println!(
-                "{}",
-                json!({"event": "ready", "name": mps.name(), "cira": mps.cira(), "http": mps.http()})
-            );
+            say(&json!({"event": "ready", "name": mps.name(), "cira": mps.cira(), "http": mps.http()})
+                .to_string());
         } else {
-            println!("{} takes devices on {} and requests on {}", mps.name(), mps.cira(), mps.http());
+            say(&format!("{} takes devices on {} and requests on {}", mps.name(), mps.cira(), mps.http()));
         }
     }
     let mut ticks = interval(TOLD);
@@ -175,12 +173,10 @@ impl Told {
         let name = self.mps.name();
         if json {
             let proofs = self.mps.counts().proofs;
-            println!(
-                "{}",
-                json!({"event": "holds", "name": name, "connected": connected, "connects": proofs})
-            );
+            say(&json!({"event": "holds", "name": name, "connected": connected, "connects": proofs})
+                .to_string());
         } else {
-            println!("{name} holds {connected} devices");
+            say(&format!("{name} holds {connected} devices"));
         }
     }
 
@@ -194,13 +190,13 @@ impl Told {
                 "failed_handshakes": failed_handshakes, "connects": proofs, "refused_logins": refused_logins,
                 "service_bytes": moved, "corrupt_blocks": corrupt,
             });
-            println!("{summary}");
+            say(&summary.to_string());
         } else {
-            println!(
+            say(&format!(
                 "{name} held {connected} devices at the end; {proofs} logins, {refused_logins} refused, \
                  {failed_handshakes} failed handshakes; {moved} bytes through channels of devices, \
                  {corrupt} blocks corrupt"
-            );
+            ));
         }
     }
 }

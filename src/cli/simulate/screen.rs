@@ -1,11 +1,11 @@
 //! How a load run is shown: a bar on a terminal, lines elsewhere, JSON for programs.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
+use super::say;
 use crate::sim::load::{Bulk, LoadSettings, Percentiles, Progress, Summary, Work};
 
 /// An event of `--json`: the value's fields beside its name.
@@ -107,12 +107,6 @@ fn bar(settings: &LoadSettings) -> ProgressBar {
 
 fn json<T: Serialize>(event: &'static str, value: &T) -> String {
     serde_json::to_string(&Event { event, value }).expect("numbers and texts only")
-}
-
-/// A reader that has gone is no reason to end: the verdict is in the exit code, too.
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
 /// The summary for people.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::screen::table;
-use super::units::{Bulk, bytes, duration, rate, window};
+use super::units::{Bulk, bytes, count, duration, interval, rate, window};
 use crate::sim::load::{Latencies, Percentiles, Summary, Work};
 
 #[test]
@@ -34,6 +34,13 @@ fn rates_and_times_are_of_this_world() {
     }
     assert_eq!((duration("0s"), duration("2m")), (Ok(Duration::ZERO), Ok(Duration::from_secs(120))));
     assert!(duration("30").is_err_and(|said| said.contains("30s")));
+    assert!(duration("366days").is_ok() && duration("367days").is_err(), "no clock is asked for more");
+    assert_eq!(interval("1ms"), Ok(Duration::from_millis(1)));
+    assert!(interval("0s").is_err() && interval("999us").is_err(), "nothing else would be done");
+    assert_eq!((count("1"), count("10000000")), (Ok(1), Ok(10_000_000)));
+    for text in ["0", "-1", "10000001", "18446744073709551615", "many"] {
+        assert!(count(text).is_err(), "{text}");
+    }
 }
 
 #[test]

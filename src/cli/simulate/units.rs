@@ -5,9 +5,33 @@ use std::time::Duration;
 
 use crate::sim::load::Work;
 
+/// Longest time that anybody means: clocks do not reach for ever.
+const LONGEST: Duration = Duration::from_hours(366 * 24);
+
+/// Shortest interval or patience: with none at all a device would do nothing else.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// A time with its unit: `30s`, `2m`, `250ms`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error} (write 30s, 2m, 250ms)"))
+    match humantime::parse_duration(text) {
+        Ok(time) if time <= LONGEST => Ok(time),
+        Ok(_) => Err("expected at most 366days".to_owned()),
+        Err(error) => Err(format!("{error} (write 30s, 2m, 250ms)")),
+    }
+}
+
+/// A time that is more than none.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time < SHORTEST { Err("expected at least 1ms".to_owned()) } else { Ok(time) }
+}
+
+/// A number of devices or of connects: no more than one process can have.
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=10_000_000) => Ok(count),
+        _ => Err("expected a number from 1 to 10000000".to_owned()),
+    }
 }
 
 /// A number of connects a second.

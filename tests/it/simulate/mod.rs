@@ -4,14 +4,16 @@ mod readme;
 mod tls;
 
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::time::Duration;
 
 use mps_gateway::sim::pki::{Authority, Keys, Leaf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
 
 use crate::gateway::{Gateway, LIMIT, output, within};
 use crate::process::Process;
@@ -275,6 +277,30 @@ async fn the_first_signal_ends_the_run_and_the_second_one_everything() {
 }
 
 #[tokio::test]
+async fn an_mps_whose_reader_is_gone_goes_on_and_a_lost_terminal_ends_it() {
+    let any = "127.0.0.1:0";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mps-gateway"));
+    command.args(["simulate", "mps", "--json", "--cira", any, "--http", any]).env_clear();
+    let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("it starts");
+    let mut out = BufReader::new(child.stdout.take().expect("piped"));
+    let mut ready = String::new();
+    within("it is ready", out.read_line(&mut ready)).await.expect("a line");
+    drop(out);
+    let ready = event(&ready, "ready");
+    let target = ready["cira"].as_str().expect("an address");
+    for _ in 0..2 {
+        // Longer than between two words of it that nobody reads.
+        let (code, summary) =
+            devices(&["--target", target, "--plain", "--count", "1", "--hold", "1200ms"]).await;
+        assert_eq!(code, Some(0), "{summary}");
+    }
+    let id = child.id().expect("running").to_string();
+    let killed = within("kill", Command::new("kill").args(["-HUP", &id]).status()).await;
+    assert!(killed.is_ok_and(|status| status.success()));
+    assert_eq!(within("it ends", child.wait()).await.expect("a child of ours").code(), Some(0));
+}
+
+#[tokio::test]
 async fn what_cannot_be_run_is_said_before_anything_is() {
     let folder = TempDir::new().expect("a folder");
     let few = folder.path().join("guids");
@@ -289,6 +315,11 @@ async fn what_cannot_be_run_is_said_before_anything_is() {
         (&["--insecure", "--bulk", "sideways"], 64, "expected up, down or both"),
         (&["--insecure", "--rate", "0"], 64, "expected a number from 0.001"),
         (&["--insecure", "--hold", "5"], 64, "write 30s"),
+        (&["--plain", "--keepalive", "0s"], 64, "expected at least 1ms"),
+        (&["--plain", "--hold", "500000000000y"], 64, "expected at most 366days"),
+        (&["--plain", "--count", "18446744073709551615"], 64, "expected a number from 1"),
+        (&["--plain", "--from", "192.0.2.1"], 78, "--from 192.0.2.1: "),
+        (&["--plain", "--from", "::1"], 78, "--from"),
         (&["--ca", "/nonexistent.crt"], 78, "--ca /nonexistent.crt: "),
         (&["--plain", "--guids", &few], 78, "1 GUIDs are not enough for 10 devices"),
         (&["--plain", "--target", "name.invalid:1"], 78, "--target name.invalid:1: "),
