@@ -1,5 +1,6 @@
 //! Who the devices are.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::model::DeviceId;
@@ -27,6 +28,14 @@ pub enum MalformedGuids {
         /// What it says.
         text: String,
     },
+    /// A device would displace itself.
+    #[error("line {line}: {device} is there twice")]
+    Twice {
+        /// Which, from 1.
+        line: usize,
+        /// Who.
+        device: DeviceId,
+    },
 }
 
 impl Default for Guids {
@@ -37,16 +46,20 @@ impl Default for Guids {
 }
 
 impl Guids {
-    /// One GUID a line; empty lines and those that begin with `#` do not count.
+    /// One GUID a line, each once; empty lines and those that begin with `#` do not count.
     pub fn parse(text: &str) -> Result<Self, MalformedGuids> {
-        let mut guids = Vec::new();
+        let (mut guids, mut seen) = (Vec::new(), HashSet::new());
         for (i, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             let malformed = |_| MalformedGuids::Line { line: i + 1, text: line.to_owned() };
-            guids.push(line.parse().map_err(malformed)?);
+            let device: DeviceId = line.parse().map_err(malformed)?;
+            if !seen.insert(device) {
+                return Err(MalformedGuids::Twice { line: i + 1, device });
+            }
+            guids.push(device);
         }
         if guids.is_empty() { Err(MalformedGuids::Empty) } else { Ok(Self::List(guids.into())) }
     }

@@ -64,8 +64,8 @@ pub struct Summary {
     pub elapsed_s: f64,
     /// It was stopped, by a signal say.
     pub interrupted: bool,
-    /// Every device logged in, nothing failed, and, unless they were to come back, no server ended a
-    /// connection.
+    /// Every device logged in and left in time, nothing failed or arrived changed, and, unless they were
+    /// to come back, no server ended a connection.
     pub all_well: bool,
 }
 

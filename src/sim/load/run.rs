@@ -67,7 +67,7 @@ pub async fn run(
 /// Starts every device when it is its turn; ready when none is left.
 async fn everybody(shared: &Arc<Shared>) {
     let ready = Instant::now();
-    let mut devices = Vec::with_capacity(shared.settings.count);
+    let mut devices = Vec::new();
     for i in 0..shared.settings.count {
         let turn = shared.pace.turn(ready).await;
         devices.push(shared.drain.spawn(live(Arc::clone(shared), i, turn)));

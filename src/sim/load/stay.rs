@@ -109,13 +109,19 @@ impl Stay<'_> {
     /// When the clock is to be looked at.
     fn due(&self) -> Instant {
         let by = self.leaving.map(|(_, by)| by);
-        [self.hold, by].into_iter().flatten().fold(self.alive.min(self.patience()), Instant::min)
+        let others = [self.hold, by, self.standstill()].into_iter().flatten();
+        others.fold(self.alive.min(self.patience()), Instant::min)
     }
 
     /// When the server has been silent for too long.
     fn patience(&self) -> Instant {
         let owed = self.step != Step::Ready || self.channels.await_answer();
         self.heard + if owed { self.settings.answer } else { self.settings.silence }
+    }
+
+    /// When the work has stood still for too long, whatever else the server says.
+    fn standstill(&self) -> Option<Instant> {
+        self.channels.moved().map(|moved| moved + self.settings.silence)
     }
 
     fn look_at_clock(&mut self, outbox: &mut Outbox) -> Option<Verdict> {
@@ -130,6 +136,9 @@ impl Stay<'_> {
         }
         let late = self.patience() <= now || self.leaving.is_some_and(|(_, by)| by <= now);
         match late {
+            false if self.standstill().is_some_and(|by| by <= now) => {
+                Some(failed(Failure::TimedOut(Stage::Work)))
+            }
             false => None,
             true if self.step != Step::Ready || self.owes_data() => {
                 Some(failed(Failure::TimedOut(Stage::Work)))

@@ -154,6 +154,8 @@ impl Tally {
             elapsed_s: self.began.elapsed().as_secs_f64(),
             interrupted,
             all_well: inner.failed.is_empty()
+                && inner.corrupt == 0
+                && inner.connected == 0
                 && inner.proven.len() == settings.count
                 && (settings.reconnect.is_some() || inner.ended_by_server == 0),
         }

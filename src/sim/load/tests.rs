@@ -1,5 +1,7 @@
 //! The engine, against a simulated MPS in clear where it needs one.
 
+mod stubborn;
+
 use std::future::pending;
 use std::sync::{Arc, LazyLock};
 
@@ -79,6 +81,9 @@ fn guids_count_up_or_come_from_a_list() {
     assert_eq!(list.how_many(), Some(2));
     assert_eq!(text(&list, 1), "d162b380-c330-11e3-82a5-40a8f0a2a536");
     assert_eq!(Guids::parse("# none\n").err(), Some(MalformedGuids::Empty));
+    let device = guids.get(0);
+    let twice = Guids::parse(&format!("{device}\r\n\r\n{}\r\n", device.to_string().to_uppercase()));
+    assert_eq!(twice.err(), Some(MalformedGuids::Twice { line: 3, device }), "it would displace itself");
     let text = "nonsense".to_owned();
     assert_eq!(Guids::parse("\nnonsense").err(), Some(MalformedGuids::Line { line: 2, text }));
 }

@@ -15,6 +15,9 @@ use crate::wire::apf::NotMessage;
 /// Records and batches moved before others have their turn.
 const TURN: usize = 16;
 
+/// Messages that wait for a server which does not read; with more, we do not read either.
+const UNSENT: usize = 1024;
+
 /// Why a connection that was there is of no use any more.
 #[derive(Debug)]
 pub(super) enum Lost {
@@ -72,7 +75,10 @@ impl Tunnel {
         let mut heard = false;
         for _ in 0..TURN {
             let sent = self.send(cx, party).map_err(Lost::Broken)?;
-            let came = match self.poll_hear(cx, party) {
+            // The link wakes us when it takes more.
+            let hear =
+                if self.outbox.messages() > UNSENT { Poll::Pending } else { self.poll_hear(cx, party) };
+            let came = match hear {
                 Poll::Ready(Ok(ControlFlow::Continue(()))) => true,
                 Poll::Ready(Ok(ControlFlow::Break(()))) => return Poll::Ready(Err(Lost::Closed)),
                 Poll::Ready(Err(lost)) => return Poll::Ready(Err(lost)),

@@ -13,8 +13,8 @@ use crate::sim::transfer::{CHANNEL_TYPE, CHARGEN, DISCARD, ECHO, Receipt, WINDOW
 use crate::wire::apf::{ChannelOpen, Message};
 
 /// Our numbers of the channels.
-const DOWN: u32 = 1;
-const UP: u32 = 2;
+pub(super) const DOWN: u32 = 1;
+pub(super) const UP: u32 = 2;
 const BACK_AND_FORTH: u32 = 3;
 
 /// What is open, or was.
@@ -30,6 +30,8 @@ pub(super) struct Channels<'a> {
     open: u32,
     began: bool,
     corrupt: bool,
+    /// When the work last went on.
+    moved: Instant,
 }
 
 struct Up {
@@ -64,7 +66,7 @@ struct Echo {
 
 impl<'a> Channels<'a> {
     /// Nothing is open yet; `position` is the first byte of what this device sends and hears.
-    pub const fn new(tally: &'a Tally, position: Position) -> Self {
+    pub fn new(tally: &'a Tally, position: Position) -> Self {
         Self {
             tally,
             position,
@@ -75,12 +77,13 @@ impl<'a> Channels<'a> {
             open: 0,
             began: false,
             corrupt: false,
+            moved: Instant::now(),
         }
     }
 
     /// Asks for what the work needs.
     pub fn begin(&mut self, settings: &LoadSettings, outbox: &mut Outbox) {
-        self.began = true;
+        (self.began, self.moved) = (true, Instant::now());
         match settings.work {
             Work::Nothing => {}
             Work::Bulk { up, down, size } => {
@@ -132,10 +135,23 @@ impl<'a> Channels<'a> {
         self.asked > 0 || closing
     }
 
+    /// When the work last went on; `None`: there is none, or it is done.
+    pub const fn moved(&self) -> Option<Instant> {
+        if self.asked > 0 || self.open > 0 { Some(self.moved) } else { None }
+    }
+
     /// The server granted a channel.
     pub fn granted(&mut self, number: u32, theirs: u32, window: u32) {
         self.asked = self.asked.saturating_sub(1);
-        self.open += 1;
+        let wanted = match number {
+            UP => self.up.is_some(),
+            DOWN => self.down.is_some(),
+            _ => self.echo.is_some(),
+        };
+        if !wanted {
+            return; // the device is about to leave
+        }
+        (self.open, self.moved) = (self.open + 1, Instant::now());
         match number {
             UP => {
                 self.tally.bulk_began(Way::Up);
@@ -171,11 +187,13 @@ impl<'a> Channels<'a> {
         };
         if let Some(source) = source {
             source.credited(bytes);
+            self.moved = Instant::now();
         }
     }
 
     /// The server sent data.
     pub fn received(&mut self, number: u32, piece: &[u8], outbox: &mut Outbox) {
+        self.moved = Instant::now();
         let Self { tally, up, down, echo, .. } = self;
         let right = match number {
             UP => up.as_mut().is_none_or(|up| up.told(piece)),
@@ -250,6 +268,18 @@ impl<'a> Channels<'a> {
     /// Whether data arrived changed, at either end.
     pub const fn were_corrupt(&self) -> bool {
         self.corrupt
+    }
+}
+
+/// A transfer that was cut short took its time, too.
+impl Drop for Channels<'_> {
+    fn drop(&mut self) {
+        if self.up.as_ref().is_some_and(|up| up.source.is_some()) {
+            self.tally.bulk_ended(Way::Up);
+        }
+        if self.down.as_ref().is_some_and(|down| down.theirs.is_some()) {
+            self.tally.bulk_ended(Way::Down);
+        }
     }
 }
 
