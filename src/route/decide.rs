@@ -39,8 +39,8 @@ pub(super) struct Weighed {
     pub verdict: Result<Why, &'static str>,
 }
 
-/// Weighs everyone known for whom `key` tells apart: a device, or a source. First those that it may go to, best first, then the others; both by
-/// falling score, but for the owner.
+/// Weighs everyone known for whom `key` tells apart: a device, or a source. First those that it may go
+/// to, best first, then the others; both by falling score, but for the owner.
 pub(super) fn weigh(key: &[u8; 16], owner: &Ownership, known: Vec<Known>) -> Vec<Weighed> {
     let candidates: Vec<_> = known.iter().map(candidate).collect();
     let caps = placement::caps(&candidates);
