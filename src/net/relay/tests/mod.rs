@@ -24,6 +24,7 @@ use crate::net::tls_stream::ServerStream;
 mod ending;
 mod flow;
 mod lane;
+mod random;
 
 const WITHIN: Duration = Duration::from_secs(20);
 const LIMITS: Limits = Limits {
