@@ -75,6 +75,8 @@ pub struct Parts {
 pub struct Plane {
     parts: Parts,
     settings: ArcSwap<Settings>,
+    /// Connections there is room for until a restart, which may be fewer than the settings say.
+    max_connections: usize,
     addresses: Vec<SocketAddr>,
     /// Taken by [`Plane::run`], so that they are closed when it is over, whatever sessions remain.
     listeners: Mutex<Vec<Listener>>,
@@ -108,6 +110,7 @@ impl Plane {
             backoff: Mutex::default(),
             told: Mutex::default(),
             counts: Counts::new(&parts.metrics),
+            max_connections: settings.max_connections,
             settings: ArcSwap::from_pointee(settings),
             parts,
         })

@@ -82,7 +82,8 @@ impl Trip {
         self.spliced = true;
         let tcp = legs.clear.insert(tcp);
         self.came_to(Patience::Login);
-        let (source, max) = (Source::of(self.source.ip()), self.settings.max_spliced);
+        let source = Source::of(self.source.ip());
+        let max = most(self.settings.max_spliced, self.plane.max_connections);
         let table = self.plane.parts.sessions.spliced().clone();
         let splice = table.enter(source, self.traffic.clone(), self.shown_out.clone(), max);
         let splice = splice.map_err(SessionError::SpliceFull)?;
@@ -101,6 +102,11 @@ impl Trip {
         self.plane.counts.accepts.of(Stage::Spliced).increment(1);
         Ok(Splicing { _splice: splice, _counted: Counted::by(&self.plane.parts.metrics.spliced) })
     }
+}
+
+/// How many may be spliced: who is need never leave, so it must not have all the `room` there is.
+fn most(max: usize, room: usize) -> usize {
+    if max < room { max } else { (room / 2).max(1) }
 }
 
 /// Ready when the device leaves while it waits. Nothing is taken from its stream: whatever it says, the

@@ -38,7 +38,8 @@ pub const KEYS: &[Key] = &[
          never prove themselves, so an attacker without password can keep as many, and as many connections\n\
          to instances. When all are taken, the address (IPv6: /64) with the most gives its youngest up to\n\
          one with fewer; else the newcomer is closed. Somewhat more than there are such devices will do.\n\
-         Behind a balancer that sends no PROXY header all are one address: whoever fills it keeps it.").new_sessions(),
+         Behind a balancer that sends no PROXY header all are one address: whoever fills it keeps it. Where\n\
+         open files allow no more connections than this, half of those.").new_sessions(),
     Key::new("device.proxy-from", "[]", "list of networks",
         "Load balancers, as 10.0.0.0/8 or one address: connections from there must begin with a PROXY header\n\
          (v1 or v2), all others must not.").new_sessions(),

@@ -121,7 +121,7 @@ async fn while_nobody_is_up_a_legacy_device_is_held_and_then_spliced() {
 async fn a_legacy_device_that_nobody_takes_in_time_is_closed() {
     let gateway = nobody(|settings| {
         settings.hold = SHORT;
-        settings.max_connections = 2; // of which one may be held
+        (settings.max_connections, settings.max_spliced) = (3, 2); // one may be held
     })
     .await;
     let mut held = gateway.legacy_from(1).await;
@@ -201,6 +201,21 @@ async fn there_are_so_many_at_once_and_no_source_keeps_the_others_out() {
         assert_eq!(heard(device, 2).await, b"on", "the others go on");
     }
     drop(greedy);
+    gateway.all_spliced_gone().await;
+}
+
+#[tokio::test]
+async fn where_there_is_less_room_than_may_be_spliced_half_of_it_is_for_others() {
+    let bare = Bare::start("a").await;
+    // As where the limit of open files allows no more.
+    let gateway = before(&[&bare], |settings| settings.max_connections = 4).await;
+    let mut there = vec![];
+    for _ in 0..2 {
+        there.push((gateway.legacy_from(1).await, bare.hears(&hello()).await));
+    }
+    assert_eq!(rest(&mut gateway.legacy_from(1).await).await, b"");
+    until("it was counted", || gateway.splice_ended("splice-full", "us") == 1.0).await;
+    drop(there);
     gateway.all_spliced_gone().await;
 }
 
