@@ -74,9 +74,14 @@ pub fn cpu_list(text: &str) -> Option<Vec<usize>> {
     Some(found)
 }
 
-/// How many sessions, of two files each, the hard limit of open files leaves room for.
-pub fn sessions() -> usize {
-    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+/// How many sessions, of two files each, the hard limit of open files leaves room for, up to `most`: some
+/// machines allow a thousand million, and peers set memory apart for all they are told of.
+pub fn sessions(most: usize) -> usize {
+    room(&fs::read_to_string("/proc/self/limits").unwrap_or_default()).min(most)
+}
+
+/// The same by `/proc/PID/limits`, however many that are.
+pub fn room(limits: &str) -> usize {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let hard = line.and_then(|line| line.split_whitespace().nth(1)).and_then(|hard| hard.parse().ok());
     hard.unwrap_or(1_048_576_usize).saturating_sub(OTHER_FILES) / 2

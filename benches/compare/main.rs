@@ -6,9 +6,10 @@
 //! What is compared first is CPU time of the proxy for each operation, out of `/proc`: it moves far less
 //! than rates do when the machine has other work. The proxy has a CPU of its own; devices (`simulate
 //! devices`) and instances (`simulate mps`) share another. Every measurement starts its target anew, in
-//! an empty folder; targets alternate within a round, and each round another one begins. A figure is
-//! taken between two lines of the load, at full strength, connects and shutdown left out. Anything that
-//! failed, a wrong byte or a device at the wrong instance ends the run with an error.
+//! an empty folder; targets alternate within a round, and each round another one begins. CPU and rates are
+//! taken between two lines of the load, at full strength, connects and shutdown left out; latencies are
+//! those of the whole load. Anything that failed, a wrong byte or (looked for in the idle test) a device
+//! at the wrong instance ends the run with an error.
 
 mod arguments;
 mod figures;
@@ -86,13 +87,13 @@ async fn compare(arguments: &Arguments) -> Result<String, String> {
     let targets = Target::all(arguments, own);
     let machine = Machine::look(Target::versions(&targets)?)?;
     let cpus = Cpus::claim()?;
-    let room = machine::sessions();
+    let room = machine::sessions(DEVICES);
     let house = House::build(own, cpus, room).await?;
     let bench = Bench {
         program: own,
         house: &house,
         window: arguments.window(),
-        sessions: arguments.sessions(room.min(DEVICES)),
+        sessions: arguments.sessions(room),
         settle: arguments.settle(),
     };
     let mut report = Report {
