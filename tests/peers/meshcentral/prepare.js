@@ -29,18 +29,18 @@ function meshcentral(args, word, then) {
             '--datapath', folder, '--filespath', path.join(folder, 'files'), ...args];
         const child = spawn(process.execPath, all, { env: { PATH: process.env.PATH, HOME: folder } });
         const limit = setTimeout(() => child.kill('SIGKILL'), LIMIT);
-        let said = '', problem = null, asked = false;
+        let said = '', problem = null, asked = false, finished = false;
         const listen = (text) => {
             said += text;
             if (asked || !word || !said.includes(word)) { return; }
             asked = true;
-            then().catch((error) => { problem = error; }).finally(() => child.kill('SIGINT'));
+            then().then(() => { finished = true; }, (error) => { problem = error; }).finally(() => child.kill('SIGINT'));
         };
         child.stdout.on('data', listen);
         child.stderr.on('data', listen);
         child.on('close', () => {
             clearTimeout(limit);
-            if (problem === null && word && !asked) { problem = new Error('MeshCentral did not start'); }
+            if (problem === null && word && !finished) { problem = new Error(`MeshCentral ${asked ? 'ended too early' : 'did not start'}`); }
             if (problem === null) { done(said); } else { failed(new Error(`${problem.message}\n${said}`)); }
         });
     });

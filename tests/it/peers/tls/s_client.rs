@@ -103,7 +103,7 @@ impl Seen {
 
     /// The group of the key exchange, as OpenSSL calls it.
     pub fn group(&self) -> Option<&str> {
-        let named = after(&self.text, "Server Temp Key: ")?;
+        let named = after(&self.text, " Temp Key: ")?; // "Server" or, of late, "Peer"
         named.trim_start_matches("ECDH, ").split(',').next()
     }
 }
