@@ -9,7 +9,8 @@ fn lists_of_cpus_are_read() {
 
 #[test]
 fn a_session_takes_two_files_and_no_limit_makes_more_of_them_than_there_are_devices() {
-    let limits = |hard: &str| format!("Limit Soft Hard Units\nMax open files            1024   {hard}   files\n");
+    let limits =
+        |hard: &str| format!("Limit Soft Hard Units\nMax open files            1024   {hard}   files\n");
     assert_eq!(room(&limits("20000")), (20_000 - 700) / 2);
     assert_eq!(room(&limits("100")), 0);
     assert!(room(&limits("unlimited")) > 100_000);
