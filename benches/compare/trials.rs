@@ -257,6 +257,9 @@ impl Trial {
         running: &Running,
         bench: &Bench<'_>,
     ) -> Result<BTreeMap<String, f64>, String> {
+        if bench.sessions <= WARM_UP {
+            return Err(format!("{} sessions are too few, {WARM_UP} are there before", bench.sessions));
+        }
         let memory = || Memory::of(running.program.pid()).map_err(|error| error.to_string());
         let warm_up = self.open(running, bench, WARM_UP).await?;
         let devices: Vec<_> = (0..WARM_UP).map(device).collect();

@@ -24,7 +24,8 @@ pub use super::records::close;
 
 /// Bytes that a direction reads at once, at first and whenever its sink is slow: so much may wait for it.
 const LEAST: usize = 64 * 1024;
-/// The same once much comes and all of it is taken. One call for much is what makes bulk cheap.
+/// The same once much comes and all of it is taken: so much waits, once, for a sink that was quick till
+/// then. One call for much is what makes bulk cheap.
 const MOST: usize = 256 * 1024;
 /// Records passed on at once: many small ones take longer than a few large ones.
 const RECORDS: usize = 64;
