@@ -98,13 +98,13 @@ impl Keeper {
         if pulse.failing {
             info!(lost, "directory back");
         }
+        if lost {
+            self.lost().await; // first, since it looks at the schema: nobody may write under another
+        }
         if pulse.failing || lost {
             self.wake.mend.notify_one();
         }
         pulse.failing = false;
-        if lost {
-            self.lost().await;
-        }
     }
 
     /// The directory lost data: everything of ours is written again.
