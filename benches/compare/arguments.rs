@@ -1,11 +1,10 @@
 //! The command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-
-use crate::trials::Test;
 
 /// The gateway beside HAProxy and nginx, under the same load in the same minutes.
 ///
@@ -34,10 +33,10 @@ pub struct Arguments {
     pub also: Vec<(String, PathBuf)>,
     /// Rounds [default: 5, short: 1].
     #[arg(long)]
-    pub rounds: Option<usize>,
+    pub rounds: Option<NonZeroUsize>,
     /// Rounds of the idle test, which takes long and varies little [default: at most 3].
     #[arg(long)]
-    pub idle_rounds: Option<usize>,
+    pub idle_rounds: Option<NonZeroUsize>,
     /// Seconds of one measurement [default: 4, short: 1].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=300))]
     pub duration: Option<u64>,
@@ -50,6 +49,31 @@ pub struct Arguments {
     /// What cargo adds.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// What is tested.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Test {
+    /// Connections: CPU of one from TCP to login, and close.
+    Connect,
+    /// Idle sessions: memory of each.
+    Idle,
+    /// Payload: CPU of a KiB.
+    Bulk,
+    /// Echoes: latency, and CPU of a round trip.
+    Echo,
+}
+
+impl Test {
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Idle => "idle",
+            Self::Bulk => "bulk",
+            Self::Echo => "echo",
+        }
+    }
 }
 
 /// Whom to measure beside the gateway.
@@ -66,9 +90,9 @@ pub enum Peer {
 impl Arguments {
     /// How many rounds `test` gets.
     pub fn rounds_of(&self, test: Test) -> usize {
-        let rounds = self.rounds.unwrap_or(if self.short { 1 } else { 5 });
+        let rounds = self.rounds.map_or(if self.short { 1 } else { 5 }, NonZeroUsize::get);
         match test {
-            Test::Idle => self.idle_rounds.unwrap_or(rounds.min(3)),
+            Test::Idle => self.idle_rounds.map_or(rounds.min(3), NonZeroUsize::get),
             _ => rounds,
         }
     }

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Test};
 use crate::house::{House, Leg, device};
 use crate::load::Load;
 use crate::peers::{Running, Target};
@@ -25,31 +24,6 @@ const WARM_UP: usize = 8;
 const ECHO: usize = 64;
 /// How long sessions may take to open.
 const OPEN: Duration = Duration::from_secs(120);
-
-/// What is tested.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Test {
-    /// Connections: CPU of one from TCP to login, and close.
-    Connect,
-    /// Idle sessions: memory of each.
-    Idle,
-    /// Payload: CPU of a KiB.
-    Bulk,
-    /// Echoes: latency, and CPU of a round trip.
-    Echo,
-}
-
-impl Test {
-    /// Its name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Idle => "idle",
-            Self::Bulk => "bulk",
-            Self::Echo => "echo",
-        }
-    }
-}
 
 /// What devices do.
 #[derive(Clone, Copy, Debug, PartialEq)]
