@@ -90,8 +90,8 @@ impl<'a> Iterator for Records<'a> {
         if first == ALERT || buf.get(1).is_some_and(|major| *major != MAJOR) {
             return Some(Err(NotHello::Garbage));
         }
-        if first != HANDSHAKE {
-            return Some(Err(NotHello::Unexpected));
+        if first != HANDSHAKE && buf.len() > 1 {
+            return Some(Err(NotHello::Unexpected)); // the version tells it from garbage
         }
         let Some(head) = buf.first_chunk::<RECORD_HEAD>() else {
             self.0 = &[];
