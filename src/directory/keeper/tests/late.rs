@@ -31,6 +31,9 @@ async fn a_young_claim_wins_also_when_the_clock_was_set_forward_since_the_last_b
     };
     let store = Arc::new(Memory::with_clock(Arc::new(clock)));
     let (one, two) = (replica(&store).await, replica(&store).await);
+    // Right after a beat: the next one, which would tell of the new clock, is then far away.
+    let beaten = *one.keeper.confirmed.lock();
+    until("a beat", async || *one.keeper.confirmed.lock() != beaten).await;
     set.store(60_000_000, Ordering::Relaxed);
     let late = one.prove(device(1), "a");
     sleep(Duration::from_millis(100)).await;
