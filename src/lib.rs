@@ -53,6 +53,7 @@ pub mod wire;
 
 pub mod lifecycle;
 pub mod net;
+pub mod http;
 pub mod telemetry;
 
 pub mod directory;
@@ -61,6 +62,7 @@ pub mod sessions;
 
 pub mod route;
 
+pub mod api;
 pub mod device;
 
 pub mod admin;

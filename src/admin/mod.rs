@@ -30,6 +30,8 @@ use crate::telemetry::Metrics;
 
 /// Exactly what the admin listener looks at.
 pub struct Parts {
+    /// Whether the api plane is open.
+    pub api: bool,
     /// Who is behind us.
     pub instances: Arc<Instances>,
     /// Who owns which device.

@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use serde_json::json;
 
 use super::Parts;
-use crate::instances;
+use crate::route::readiness;
 
 /// A data runtime that ran nothing for so long is stuck: ten missed beats.
 const STUCK: Duration = Duration::from_secs(5);
@@ -27,36 +27,11 @@ pub async fn livez(State(parts): State<Arc<Parts>>) -> impl IntoResponse {
 /// 503 only while starting or draining: an outage of the directory must not take every replica out of
 /// the balancer.
 pub async fn readyz(State(parts): State<Arc<Parts>>) -> impl IntoResponse {
-    let phase = *parts.phases.borrow();
-    let reasons: Vec<_> = reasons(&parts)
-        .into_iter()
-        .map(|(reason, message)| json!({ "reason": reason, "message": message }))
-        .collect();
-    let status = if phase.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": phase.ready(), "phase": phase.name(), "reasons": reasons })))
-}
-
-fn reasons(parts: &Parts) -> Vec<(&'static str, String)> {
-    let mut reasons = vec![];
-    let phase = *parts.phases.borrow();
-    if !phase.ready() {
-        reasons.push((phase.name(), "new connections should go to another replica".to_owned()));
-    }
-    let directory = parts.keeper.status();
-    if !directory.reachable {
-        let message = format!("{} does not answer; {} claims wait for it", directory.kind, directory.pending);
-        reasons.push(("directory-unreachable", message));
-    } else if !directory.takes_writes {
-        let message = format!("{} refuses writes; {} claims wait for it", directory.kind, directory.pending);
-        reasons.push(("directory-takes-no-writes", message));
-    } else if !directory.synced {
-        reasons.push(("directory-resyncing", "its data was lost and is being written again".to_owned()));
-    }
-    let snapshot = parts.instances.snapshot();
-    if parts.plane.is_some() && !snapshot.instances.iter().any(|i| i.state == instances::State::Up) {
-        reasons.push(("no-instance", "no instance is up: devices are held".to_owned()));
-    }
-    reasons
+    let Parts { keeper, instances, .. } = &*parts;
+    let serving = parts.plane.is_some() || parts.api;
+    let readiness = readiness(*parts.phases.borrow(), keeper, instances, serving);
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness))
 }
 
 /// Everything that is counted, in Prometheus' text format.

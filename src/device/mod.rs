@@ -19,7 +19,9 @@ mod session;
 mod settings;
 mod splice;
 
-pub use settings::{GuardMode, LegacyTls, LoginBackoff, Network, Settings};
+pub use settings::{GuardMode, LegacyTls, LoginBackoff, Settings};
+
+pub use crate::net::network::Network;
 
 use std::io;
 use std::net::SocketAddr;

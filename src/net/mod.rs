@@ -7,6 +7,7 @@ pub mod head;
 pub mod identity;
 pub mod instance_tls;
 pub mod listener;
+pub mod network;
 pub mod records;
 pub mod relay;
 pub mod rewind;

@@ -16,7 +16,6 @@ use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::batch::{Batch, Scratch, with_scratch};
-use super::connect::Leg;
 use super::records::Records;
 use super::traffic::Traffic;
 
@@ -85,9 +84,9 @@ pub trait Watch {
 /// A side that closes ends the relay at once after what it said before was passed on: APF has no
 /// half-close, and firmware keeps talking into a half-closed tunnel. Cancelling it may lose bytes that
 /// were read and not yet written; both connections are of no use then.
-pub async fn relay<D, W, F>(
+pub async fn relay<D, I, W, F>(
     device: &mut D,
-    instance: &mut Leg,
+    instance: &mut I,
     watch: &mut W,
     traffic: &Traffic,
     limits: &Limits,
@@ -95,6 +94,7 @@ pub async fn relay<D, W, F>(
 ) -> Ended<W::Refusal, F::Output>
 where
     D: Records,
+    I: Records,
     W: Watch,
     F: Future,
 {

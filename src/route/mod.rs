@@ -1,6 +1,7 @@
 //! Route: a device's destination. Owner, else placement. Decides only: claims nothing, dials nobody.
 
 mod decide;
+mod readiness;
 
 use std::sync::Arc;
 
@@ -11,6 +12,8 @@ use crate::instances::{Instance, Instances};
 use crate::model::{DeviceId, InstanceName, Pool, Source};
 use crate::telemetry::label_set;
 use decide::{Known, Ownership, Weighed, weigh};
+
+pub use readiness::{Concern, Readiness, readiness};
 
 label_set! {
     /// Why a device goes where it goes. Closed set: a metric label, and `/explain`.
@@ -76,6 +79,13 @@ impl Router {
     /// they would crowd out devices that do; an instance that is full gets none.
     pub fn route_source(&self, source: Source) -> Itinerary {
         itinerary(weigh(source.as_bytes(), &Ownership::Unasked, self.known()))
+    }
+
+    /// Who of those up should have `device`, best first, whatever the directory says: what all replicas
+    /// agree on while it is away.
+    pub fn preferred(&self, device: DeviceId) -> Vec<Arc<Instance>> {
+        let weighed = weigh(device, &Ownership::Away, self.known()).into_iter();
+        weighed.filter(|w| w.verdict.is_ok()).map(|w| w.instance).collect()
     }
 
     /// Why `device` would go where it would go now.

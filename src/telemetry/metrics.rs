@@ -72,6 +72,8 @@ label_set! {
 /// whose labels are its own registers them itself: `metrics.counters::<Refusal>("guard_refusals_total")`.
 /// Who adds a metric adds a row to the table, with its help.
 pub struct Metrics {
+    /// Connections to the api plane now, WebSockets included.
+    pub api_connections: Gauge,
     /// 1 while no command is sent to the directory.
     pub breaker_open: Gauge,
     /// Payload bytes relayed, of live sessions as of some seconds ago.
@@ -112,12 +114,18 @@ pub struct Metrics {
     pub reloads: Counters<ReloadOutcome>,
     /// Claims written again after a loss of data.
     pub republished: Counter,
+    /// Seconds from the head of a request to the head of its answer.
+    pub request_seconds: Histogram,
+    /// Requests under way now, WebSockets included.
+    pub requests_in_flight: Gauge,
     /// Sessions now that are proven and relayed.
     pub sessions: Gauge,
     /// Sessions now that are spliced.
     pub spliced: Gauge,
     /// Sessions closed for a newer one.
     pub superseded: Counter,
+    /// WebSockets relayed now.
+    pub upgrades: Gauge,
     recorder: PrometheusRecorder,
 }
 
@@ -129,6 +137,7 @@ impl Metrics {
         let gauge = |name| gauge(&recorder, name, vec![]);
         let seconds = |name| histogram(&recorder, name);
         let metrics = Self {
+            api_connections: gauge("api_connections"),
             breaker_open: gauge("breaker_open"),
             bytes: counters(&recorder, "bytes_total"),
             certificate_expiry: gauge("certificate_expiry_timestamp_seconds"),
@@ -149,9 +158,12 @@ impl Metrics {
             lookups: counters(&recorder, "lookups_total"),
             reloads: counters(&recorder, "reloads_total"),
             republished: counter("republished_total"),
+            request_seconds: seconds("request_seconds"),
+            requests_in_flight: gauge("requests_in_flight"),
             sessions: gauge("sessions"),
             spliced: gauge("spliced_sessions"),
             superseded: counter("superseded_total"),
+            upgrades: gauge("upgrades"),
             recorder,
         };
         let build = vec![build::VERSION.to_owned(), build::COMMIT.to_owned()];

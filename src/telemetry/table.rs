@@ -44,6 +44,7 @@ pub const TABLE: &[Row] = {
     use Kind::{Counter, Gauge, Seconds};
     &[
         row("mps_gateway_accepts_total", Counter, &["outcome"], "Device connections accepted, by what became of them before the relay."),
+        row("mps_gateway_api_connections", Gauge, &[], "Connections to the api plane now, WebSockets included."),
         row("mps_gateway_breaker_open", Gauge, &[], "1 while the directory does not answer and no command is sent to it."),
         row("mps_gateway_build_info", Gauge, &["version", "commit"], "Always 1; says what runs."),
         row("mps_gateway_bytes_total", Counter, &["direction"], "Payload bytes relayed."),
@@ -70,11 +71,18 @@ pub const TABLE: &[Row] = {
         row("mps_gateway_placements_total", Counter, &["why"], "Routing decisions, by why the first candidate is the first."),
         row("mps_gateway_reloads_total", Counter, &["outcome"], "Reloads of settings and certificates."),
         row("mps_gateway_republished_total", Counter, &[], "Claims written again after the directory lost its data."),
+        row("mps_gateway_request_resends_total", Counter, &["cause"], "Requests sent to an instance once more, by why."),
+        row("mps_gateway_request_routes_total", Counter, &["why"], "Requests sent to an instance, by why there."),
+        row("mps_gateway_request_seconds", Seconds, &[], "Time from the head of a request to the head of its answer."),
+        row("mps_gateway_requests_in_flight", Gauge, &[], "Requests under way now, WebSockets included."),
+        row("mps_gateway_requests_total", Counter, &["reason", "blame"], "Ended requests, by reason and whose doing it was."),
         row("mps_gateway_session_ends_total", Counter, &["reason", "blame"], "Ended device connections, by reason and whose doing it was."),
         row("mps_gateway_sessions", Gauge, &[], "Sessions now that are proven and relayed."),
         row("mps_gateway_splice_ends_total", Counter, &["reason", "blame"], "Ended device connections that were spliced or to be spliced, by reason and whose doing it was."),
         row("mps_gateway_spliced_sessions", Gauge, &[], "Sessions now that are spliced: legacy TLS, relayed to an instance unguarded."),
         row("mps_gateway_superseded_total", Counter, &[], "Sessions closed because a newer one of the same device was proven."),
+        row("mps_gateway_upgrade_bytes_total", Counter, &["direction"], "Bytes relayed by WebSockets, of live ones as of some seconds ago."),
+        row("mps_gateway_upgrades", Gauge, &[], "WebSockets relayed now."),
     ]
 };
 
