@@ -12,7 +12,9 @@
 //!          > net::connect > device::guard until proof > directory: claim > net::relay > instance
 //! legacy   net::listener > .. > wire::client_hello > route by source > net::relay > instance: device::splice,
 //!          if an operator chose it; no guard, no directory
-//! ending   SessionError -> reason, blame, loudness -> one log line, counters; guards give back
+//! request  net::listener > http::server > api::target (which device) > route: the owner through directory
+//!          > http::client, or http::pipe after an upgrade > instance
+//! ending   SessionError, api::Reason -> reason, blame, loudness -> one log line, counters; guards give back
 //!          permit, place, gauge and claim
 //! ```
 //!
@@ -27,10 +29,10 @@
 //! |---|---|---|
 //! | 0 | [`model`] | the words everyone shares |
 //! | 1 | [`wire`], [`placement`] | pure: bytes and values; who should get a device |
-//! | 2 | [`telemetry`], [`lifecycle`], [`net`] | metrics and logs; phases and drain; bytes between sockets |
+//! | 2 | [`telemetry`], [`lifecycle`], [`net`], [`http`] | metrics and logs; phases and drain; bytes between sockets; requests |
 //! | 3 | [`sessions`], [`directory`], [`instances`] | who is connected here, who owns what, who is behind us |
 //! | 4 | [`route`] | decides where a device goes; claims nothing, dials nobody |
-//! | 5 | [`device`] | the CIRA plane |
+//! | 5 | [`device`], [`api`] | the CIRA plane; REST and WebSockets |
 //! | 6 | [`admin`], [`sim`] | what operators ask; simulated devices and instances |
 //! | 7 | [`app`] | binds all, runs, drains: the only place that names every plane |
 //! | 8 | [`config`] | a file becomes settings, or all its problems at once |
@@ -51,9 +53,9 @@ pub mod model;
 pub mod placement;
 pub mod wire;
 
+pub mod http;
 pub mod lifecycle;
 pub mod net;
-pub mod http;
 pub mod telemetry;
 
 pub mod directory;

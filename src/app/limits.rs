@@ -5,13 +5,14 @@ use tracing::warn;
 /// Files we need beside connections: listeners, Redis, admin connections, the runtime.
 const OTHERS: u64 = 512;
 
-/// How many of `connections`, of two files each, the limit of open files allows. Warns if not all: with
-/// more, connects to instances would fail for want of a file, and every one of them look broken.
-pub fn allowed(connections: usize) -> usize {
+/// How many of `connections`, which `key` asks for, of two files each, the limit of open files allows.
+/// Warns if not all: with more, connects to instances would fail for want of a file, and every one of
+/// them look broken.
+pub fn allowed(key: &str, connections: usize) -> usize {
     let Some(limit) = open_files() else { return connections }; // no /proc: nothing to say
     let allowed = within(connections, limit);
     if allowed < connections {
-        warn!(limit, connections, allowed, "the limit of open files allows less than device.max-connections");
+        warn!(limit, connections, allowed, key, "the limit of open files allows less than the key asks for");
     }
     allowed
 }
@@ -53,6 +54,6 @@ mod tests {
         assert_eq!(within(100, 1024), 100);
         assert_eq!(within(100_000, u64::MAX), 100_000);
         assert_eq!(within(100_000, 10), 1, "it may still try");
-        assert!(allowed(usize::MAX) < usize::MAX / 2 || open_files().is_none_or(|limit| limit == u64::MAX));
+        assert!(allowed("device.max-connections", usize::MAX) < usize::MAX / 2 || open_files().is_none_or(|limit| limit == u64::MAX));
     }
 }

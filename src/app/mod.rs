@@ -23,7 +23,6 @@ pub use error::BindError;
 pub use leave::Ended;
 pub use settings::{Certificate, Device, DrainSettings, Log, RestartKeys, Settings, Source};
 
-use crate::admin;
 use crate::device::{self, Plane};
 use crate::directory::{Directory, Keeper};
 use crate::instances::Instances;
@@ -32,6 +31,7 @@ use crate::net::instance_tls::{InstanceTls, Verify};
 use crate::route::Router;
 use crate::sessions::Sessions;
 use crate::telemetry::{Direction, Metrics};
+use crate::{admin, api};
 use certificate::Shown;
 
 /// How often the certificate's content is looked at.
@@ -53,6 +53,8 @@ pub struct Outside {
 pub struct Addresses {
     /// Where operators ask.
     pub admin: Vec<SocketAddr>,
+    /// Where requests come.
+    pub api: Vec<SocketAddr>,
     /// Where devices call.
     pub device: Vec<SocketAddr>,
 }
@@ -61,6 +63,7 @@ pub struct Addresses {
 pub struct App {
     addresses: Addresses,
     admin: Option<admin::Running>,
+    api: Option<Arc<api::Plane>>,
     drain: Drain,
     house: Drain,
     instance_tls: Arc<ArcSwapOption<InstanceTls>>,
@@ -104,12 +107,23 @@ impl App {
         };
         let plane = bind_plane(&settings, shown.as_ref().map(parts)).await?;
         let (life, phases) = Life::start();
+        let parts = || api::Parts {
+            keeper: Arc::clone(&keeper),
+            instances: Arc::clone(&instances),
+            router: Arc::clone(&router),
+            metrics: Arc::clone(&metrics),
+            phases: phases.clone(),
+            drain: drain.clone(),
+        };
+        let api = bind_api(&settings, parts).await?;
         let (reload, reloads) = mpsc::channel(1);
         let addresses = Addresses {
             admin: admin.as_ref().map(admin::Bound::addresses).unwrap_or_default(),
+            api: api.as_ref().map(|api| api.addresses()).unwrap_or_default(),
             device: plane.as_ref().map(|plane| plane.addresses()).unwrap_or_default(),
         };
         let parts = admin::Parts {
+            api: api.is_some(),
             instances: Arc::clone(&instances),
             keeper: Arc::clone(&keeper),
             metrics: Arc::clone(&metrics),
@@ -124,6 +138,7 @@ impl App {
         Ok(Self {
             addresses,
             admin,
+            api,
             drain,
             house,
             instance_tls,
@@ -173,9 +188,12 @@ impl App {
         if let Some(plane) = &self.plane {
             self.drain.spawn(Arc::clone(plane).run());
         }
+        if let Some(api) = &self.api {
+            self.drain.spawn(Arc::clone(api).run());
+        }
         self.life.enter(Phase::Serving);
-        let Addresses { admin, device } = &self.addresses;
-        info!(?device, ?admin, replica = %self.keeper.replica(), directory = self.keeper.status().kind, "serving");
+        let Addresses { admin, api, device } = &self.addresses;
+        info!(?device, ?api, ?admin, replica = %self.keeper.replica(), directory = self.keeper.status().kind, "serving");
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -241,12 +259,30 @@ async fn bind_plane(
 ) -> Result<Option<Arc<Plane>>, BindError> {
     let Some((parts, device)) = parts.zip(settings.device.as_ref()) else { return Ok(None) };
     let keeper = Arc::clone(&parts.keeper);
-    let max_connections = limits::allowed(device.settings.max_connections);
+    let max_connections = limits::allowed("device.max-connections", device.settings.max_connections);
     match Plane::bind(device::Settings { max_connections, ..device.settings.clone() }, parts) {
         Ok(plane) => Ok(Some(Arc::new(plane))),
         Err((address, source)) => {
             keeper.leave().await; // no lease of a replica that never served
             Err(BindError::Address { key: "device.listen", address, source })
+        }
+    }
+}
+
+async fn bind_api(
+    settings: &Settings,
+    parts: impl FnOnce() -> api::Parts,
+) -> Result<Option<Arc<api::Plane>>, BindError> {
+    let Some(api) = &settings.api else { return Ok(None) };
+    let parts = parts();
+    let keeper = Arc::clone(&parts.keeper);
+    let max_connections = limits::allowed("api.max-connections", api.max_connections);
+    match api::Plane::bind(api::Settings { max_connections, ..api.clone() }, parts) {
+        Ok(plane) => Ok(Some(Arc::new(plane))),
+        Err(source) => {
+            keeper.leave().await; // no lease of a replica that never served
+            let address = api.listen.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" or ");
+            Err(BindError::Address { key: "api.listen", address, source })
         }
     }
 }

@@ -58,6 +58,9 @@ impl App {
         if let (Some(plane), Some(device)) = (&self.plane, &new.device) {
             plane.reload(device.settings.clone());
         }
+        if let (Some(plane), Some(api)) = (&self.api, &new.api) {
+            plane.reload(api.clone());
+        }
         let running = self.settings.restart.clone();
         let restart = running.changed(&new.restart);
         // What needs a restart still runs as it was started: the next reload must say so again.

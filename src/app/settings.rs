@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use crate::net::instance_tls::Verify;
 use crate::telemetry::Format;
-use crate::{admin, device, directory, instances};
+use crate::{admin, api, device, directory, instances};
 
 /// Settings of a whole gateway. A plane is open when its settings are there.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Probes, metrics, admin API.
     pub admin: Option<admin::Settings>,
+    /// The api plane.
+    pub api: Option<api::Settings>,
     /// The CIRA plane.
     pub device: Option<Device>,
     /// Who owns which device.

@@ -28,6 +28,7 @@ fn settings() -> Settings {
             listen: vec!["127.0.0.1:0".parse().expect("an address")],
             optional: false,
         }),
+        api: None,
         device: None,
         directory: directory::Settings { replica_name: "here".to_owned(), ..directory::Settings::default() },
         drain: DrainSettings { notice: Duration::from_millis(300), window: Duration::from_secs(2) },

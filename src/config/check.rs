@@ -13,11 +13,12 @@ use super::problem::{Place, Problem};
 use super::raw::{Document, STATIC, Values};
 use super::read::{Reader, Wrong, parsed, text};
 use crate::device::{self, GuardMode, LegacyTls, LoginBackoff, Network};
+use crate::http::routes::{Route, Routes};
 use crate::instances::{Instance, State};
 use crate::model::{Endpoint, InstanceName, Pool};
 use crate::net::instance_tls::{Pin, Verify};
 use crate::telemetry::Format;
-use crate::{admin, app, instances};
+use crate::{admin, api, app, instances};
 
 /// From and to, in milliseconds.
 pub const fn millis(range: RangeInclusive<u64>) -> RangeInclusive<Duration> {
@@ -65,6 +66,38 @@ pub fn device(reader: &mut Reader<'_>) -> device::Settings {
         silence: reader.duration("device.silence", millis(1_000..=86_400_000)),
         stall: reader.duration("device.stall", millis(100..=3_600_000)),
         grace: reader.duration("device.grace", millis(0..=60_000)),
+    }
+}
+
+/// `[api]`. `http_port` is where instances take requests when only their name is known.
+pub fn api(reader: &mut Reader<'_>, http_port: u16) -> api::Settings {
+    let cure = "write \"/ mps\", or \"/rps rps strip\"";
+    let routes: Vec<Route> = reader.list("api.routes", |text| parsed(text, cure));
+    for route in &routes {
+        if ![Pool::mps(), Pool::new("rps")].contains(&route.pool) {
+            reader.complain("api.routes", format!("there is no pool {:?}", route.pool.to_string()), cure);
+        }
+    }
+    api::Settings {
+        listen: listen(reader, "api.listen"),
+        routes: Routes::new(routes),
+        trusted_proxies: reader.list("api.trusted-proxies", network),
+        canonical_guid: reader.flag("api.canonical-guid"),
+        max_connections: reader.count("api.max-connections", 1..=10_000_000),
+        max_head: reader.count("api.max-head", 8_192..=1_048_576),
+        max_body: reader.count("api.max-body", 0..=1 << 40),
+        replay_limit: reader.count("api.replay-limit", 0..=1_048_576),
+        head_timeout: reader.duration("api.head-timeout", WAIT),
+        body_timeout: reader.duration("api.body-timeout", WAIT),
+        idle_timeout: reader.duration("api.idle-timeout", millis(10..=86_400_000)),
+        stall: reader.duration("api.stall", millis(100..=3_600_000)),
+        connect_timeout: reader.duration("api.connect-timeout", WAIT),
+        response_timeout: reader.duration("api.response-timeout", millis(10..=86_400_000)),
+        instance_idle: reader.duration("api.instance-idle", millis(0..=4_999)),
+        instance_connections: reader.count("api.instance-connections", 0..=100_000),
+        upgrade_idle: reader.duration("api.upgrade-idle", millis(1_000..=604_800_000)),
+        grace: reader.duration("api.grace", millis(0..=60_000)),
+        http_port,
     }
 }
 
@@ -158,8 +191,13 @@ pub fn log(reader: &mut Reader<'_>) -> app::Log {
     app::Log { filter, format: reader.choice("log.format", &formats) }
 }
 
-/// `[instances]` and `[[instances.static]]`.
-pub fn instances(document: &Document, base: &Path, problems: &mut Vec<Problem>) -> instances::Settings {
+/// `[instances]` and `[[instances.static]]`, and where instances take requests when only their name is
+/// known.
+pub fn instances(
+    document: &Document,
+    base: &Path,
+    problems: &mut Vec<Problem>,
+) -> (instances::Settings, u16) {
     let mut reader = Reader::new(&document.values, base, problems);
     let ports =
         (reader.count("instances.cira-port", 1..=65_535), reader.count("instances.http-port", 1..=65_535));
@@ -191,7 +229,7 @@ pub fn instances(document: &Document, base: &Path, problems: &mut Vec<Problem>) 
             }
         }
     }
-    instances::Settings { list, ..settings }
+    (instances::Settings { list, ..settings }, ports.1)
 }
 
 fn instance(
@@ -216,8 +254,8 @@ fn instance(
     let (cira, http) =
         (endpoint("instances.static.cira", cira_port), endpoint("instances.static.http", http_port));
     let pool = reader.value("instances.static.pool", |raw| match text(raw)? {
-        "mps" => Ok(Pool::mps()),
-        other => Err(Wrong::new(format!("this build knows no pool {other:?}"), "write \"mps\"")),
+        known @ ("mps" | "rps") => Ok(Pool::new(known)),
+        other => Err(Wrong::new(format!("there is no pool {other:?}"), "write \"mps\" or \"rps\"")),
     });
     let weight = reader.number("instances.static.weight", 0.0..=1000.0);
     let zone = reader.optional("instances.static.zone", |raw| text(raw).map(str::to_owned));

@@ -1,5 +1,6 @@
 //! Every key, once: parser, defaults, environment and reference are all fed from here.
 
+mod api;
 mod device;
 mod rest;
 
@@ -89,6 +90,10 @@ pub const SECTIONS: &[Section] = &[
         what: "The CIRA plane: where devices call. It is open when this section is there.",
     },
     Section {
+        name: "api",
+        what: "REST and WebSockets. It is open when this section is there, or no configuration file is.",
+    },
+    Section {
         name: "admin",
         what: "Probes, metrics and the admin API. Without a configuration file it is open on loopback.",
     },
@@ -107,7 +112,7 @@ pub const SECTIONS: &[Section] = &[
 
 /// All keys, by section, in the order of the reference; the keys of one `[[instances.static]]` last.
 pub fn all() -> impl Iterator<Item = &'static Key> {
-    device::KEYS.iter().chain(rest::KEYS)
+    device::KEYS.iter().chain(api::KEYS).chain(rest::KEYS)
 }
 
 /// The key `name`, given in full. `..-file` of a secret is a key too: the secret's own.

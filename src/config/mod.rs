@@ -7,6 +7,7 @@
 mod certificate;
 mod check;
 mod directory;
+mod drop_in;
 mod keys;
 mod problem;
 mod raw;
@@ -90,6 +91,9 @@ fn judge(text: Option<&str>, base: &Path, environment: &[(String, String)]) -> R
         None => Document::default(),
     };
     raw::overlay(&mut document, environment, &mut problems);
+    if text.is_none() {
+        drop_in::overlay(&mut document, environment, &mut problems, &mut warnings);
+    }
     let settings = settings(&document, base, text.is_none(), &mut problems, &mut warnings);
     problems.sort_by(|a, b| a.place.cmp(&b.place));
     if problems.is_empty() {
@@ -106,7 +110,7 @@ fn settings(
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<Problem>,
 ) -> app::Settings {
-    let instances = check::instances(document, base, problems);
+    let (instances, http_port) = check::instances(document, base, problems);
     let mut reader = Reader::new(&document.values, base, problems);
     let directory = directory::read(&mut reader);
     // Closed planes are checked as well: what is written must be right.
@@ -116,6 +120,8 @@ fn settings(
         let certificate = certificate::device(&mut reader, directory.url == "memory:", warnings);
         app::Device { certificate, settings }
     });
+    let api = check::api(&mut reader, http_port);
+    let api = (open("api") || no_file).then_some(api);
     let optional = no_file && !open("admin");
     let admin = check::admin(&mut reader, optional);
     let admin = (open("admin") || optional).then_some(admin);
@@ -150,6 +156,7 @@ fn settings(
     }
     app::Settings {
         admin,
+        api,
         device,
         directory,
         drain,
@@ -172,7 +179,7 @@ fn restart(document: &Document) -> RestartKeys {
         let value = written.or_else(|| key.default.and_then(raw::value));
         (key.name, fingerprint(&|hasher| value.hash(hasher)))
     });
-    let planes = ["device", "admin"]
+    let planes = ["device", "api", "admin"]
         .map(|plane| (plane, fingerprint(&|hasher| document.sections.contains(plane).hash(hasher))));
     RestartKeys(keys.chain(planes).collect())
 }

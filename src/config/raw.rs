@@ -52,7 +52,7 @@ pub struct Document {
 }
 
 /// Sections of the design that this build cannot serve.
-const LATER: &[&str] = &["api", "rpc"];
+const LATER: &[&str] = &["rpc"];
 
 /// Where the list of instances is.
 pub const STATIC: &str = "instances.static";

@@ -63,7 +63,7 @@ fn an_empty_section_means_the_defaults_of_whoever_uses_it() {
 #[test]
 fn every_default_can_also_be_written() {
     let written = loaded(&reference());
-    let absent = loaded("[device]\n[admin]\n");
+    let absent = loaded("[device]\n[api]\n[admin]\n");
     assert_eq!(format!("{written:?}"), format!("{absent:?}"));
     assert_eq!(written.restart.changed(&absent.restart), [""; 0], "a default written out is no change");
 }
@@ -73,8 +73,42 @@ fn a_plane_is_open_when_its_section_is_there() {
     let none = with_environment(None, &[]).expect("no file is fine").settings;
     assert!(none.device.is_none());
     assert!(none.admin.is_some_and(|admin| admin.optional), "a loopback admin that may fail");
+    assert!(none.api.is_some(), "and what mps-router did");
     let empty = loaded("");
-    assert!(empty.device.is_none() && empty.admin.is_none(), "a file says what is open");
+    assert!(empty.device.is_none() && empty.api.is_none() && empty.admin.is_none(), "a file says what is open");
+}
+
+#[test]
+fn without_a_file_the_environment_of_mps_router_says_where() {
+    let said = |pairs: &[(&str, &str)]| {
+        let Loaded { settings, warnings } = with_environment(None, pairs).expect("no problem");
+        let api = settings.api.expect("open");
+        let all: Vec<_> = settings.instances.list.iter().map(|i| format!("{} {}", i.name, i.http)).collect();
+        (api.listen[0].to_string(), api.http_port, all.join(", "), warnings.len())
+    };
+    assert_eq!(said(&[]), ("0.0.0.0:8003".into(), 3000, "mps mps:3000".into(), 0));
+    let router = [("PORT", "9003"), ("MPS_HOST", "10.0.0.5"), ("MPS_PORT", "3001")];
+    assert_eq!(said(&router), ("0.0.0.0:9003".into(), 3001, "10.0.0.5 10.0.0.5:3001".into(), 0));
+    let links = [("MPS_PORT", "tcp://10.96.0.7:3000"), ("MPS_HOST", "[fd00::1]"), ("PORT", "")];
+    assert_eq!(said(&links), ("0.0.0.0:8003".into(), 3000, "fd00::1 [fd00::1]:3000".into(), 1));
+    let found = with_environment(None, &[("MPS_PORT", "web")]).expect_err("no port").lines();
+    assert_eq!(found, ["MPS_PORT: \"web\" is not a port; write a number up to 65535"]);
+    let file = with_environment(Some("[api]"), &router).expect("no problem").settings;
+    assert!(file.instances.list.is_empty(), "a file says who is there");
+}
+
+#[test]
+fn an_empty_api_section_means_the_defaults_of_the_plane() {
+    let api = loaded("[api]").api.expect("open");
+    assert_eq!(format!("{api:?}"), format!("{:?}", crate::api::Settings::default()));
+    for (text, expected) in [
+        ("routes = [\"rps\"]", "line 2: api.routes: \"rps\": not a route"),
+        ("routes = [\"/x web\"]", "line 2: api.routes: there is no pool \"web\""),
+        ("instance-idle = \"5s\"", "line 2: api.instance-idle: \"5s\" is out of range"),
+    ] {
+        let found = problems(&format!("[api]\n{text}"));
+        assert!(found.iter().any(|line| line.starts_with(expected)), "{expected} in {found:?}");
+    }
 }
 
 #[test]
@@ -103,8 +137,8 @@ name = "a"
 [[instances.static]]
 name = "a"
 cira = "nowhere"
-[api]
-listen = ["0.0.0.0:8003"]
+[rpc]
+listen = ["0.0.0.0:8444"]
 "#;
     let found = problems(text);
     for expected in [
@@ -120,7 +154,7 @@ listen = ["0.0.0.0:8003"]
         "line 19: instances.static.name: \"mps 1\": not an instance name",
         "line 23: instances.static.name: \"a\" is there twice, first at line 20; give each",
         "line 24: instances.static.cira: \"nowhere\": not an address",
-        "line 25: api: this build has no such plane yet; take [api] out",
+        "line 25: rpc: this build has no such plane yet; take [rpc] out",
     ] {
         assert!(found.iter().any(|line| line.starts_with(expected)), "{expected}\nin\n{}", found.join("\n"));
     }
@@ -131,7 +165,7 @@ listen = ["0.0.0.0:8003"]
 fn each_mistake_names_its_cure() {
     for (text, expected) in [
         ("device = 3", "line 1: device: this is a section, not an integer; write [device] above its keys"),
-        ("[devices]", "line 1: devices: unknown section; the sections are [device], [admin]"),
+        ("[devices]", "line 1: devices: unknown section; the sections are [device], [api], [admin]"),
         ("[device]\nhodl = 1", "line 2: device.hodl: unknown key; did you mean device.hold?"),
         ("[device]\nhold = 30", "line 2: device.hold: this is an integer; write a duration from"),
         (

@@ -84,7 +84,7 @@ impl Router {
     /// Who of those up should have `device`, best first, whatever the directory says: what all replicas
     /// agree on while it is away.
     pub fn preferred(&self, device: DeviceId) -> Vec<Arc<Instance>> {
-        let weighed = weigh(device, &Ownership::Away, self.known()).into_iter();
+        let weighed = weigh(device.as_bytes(), &Ownership::Away, self.known()).into_iter();
         weighed.filter(|w| w.verdict.is_ok()).map(|w| w.instance).collect()
     }
 

@@ -92,8 +92,8 @@ pub const KEYS: &[Key] = &[
 
     Key::absent("instances.static.name", r#""10.0.0.11""#, "1 to 255 of letters, digits, '.', '_', ':' and '-'",
         "What MPS calls instance_name: the pod's address, the task's name, or the host.").live(),
-    Key::new("instances.static.pool", r#""mps""#, "mps",
-        "What it is.").live(),
+    Key::new("instances.static.pool", r#""mps""#, "mps | rps",
+        "What it is: mps holds devices, rps provisions them.").live(),
     Key::absent("instances.static.cira", r#""10.0.0.11:4433""#, "address",
         "Where it takes devices; without it the name and instances.cira-port.").live(),
     Key::absent("instances.static.http", r#""10.0.0.11:3000""#, "address",
