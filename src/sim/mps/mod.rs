@@ -3,6 +3,7 @@
 mod channels;
 mod cira;
 mod database;
+mod relay;
 mod rest;
 mod services;
 mod state;
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use channels::Channel;
 pub use database::{Account, Database, Row};
-pub use rest::INSTANCE_HEADER;
+pub use rest::{Asked, INSTANCE_HEADER};
 pub use state::{Connection, Counts, Ending};
 
 use self::cira::Cira;
@@ -251,6 +252,22 @@ impl Mps {
         channels::open(&self.state.device(device)?, port).await
     }
 
+    /// Holds `device` from now on as if it had logged in, though nobody is there to speak with.
+    pub fn adopt(&self, device: DeviceId) {
+        let (commands, _) = tokio::sync::mpsc::channel(1);
+        self.state.register(0, device, commands, CancellationToken::new());
+    }
+
+    /// Holds `device` no longer, as after an adoption, or a DISCONNECT.
+    pub fn lose(&self, device: DeviceId) {
+        self.state.forget(device);
+    }
+
+    /// The last 256 requests, oldest first.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.state.asked.lock().iter().cloned().collect()
+    }
+
     /// What happened so far.
     pub fn counts(&self) -> Counts {
         self.state.counts()
@@ -355,11 +372,11 @@ impl Plane {
 
     async fn accept_requests(self, listener: Listener) {
         while let Some(Accepted { tcp, room, .. }) = self.next(&listener).await {
-            let (state, drain) = (Arc::clone(&self.state), self.drain.clone());
+            let (plane, drain) = (self.clone(), self.drain.clone());
             self.spawn(async move {
-                let service = service_fn(move |request| rest::answer(request, Arc::clone(&state)));
-                let mut connection =
-                    std::pin::pin!(http1::Builder::new().serve_connection(TokioIo::new(tcp), service));
+                let service = service_fn(move |request| rest::answer(request, plane.clone()));
+                let connection = http1::Builder::new().half_close(true).serve_connection(TokioIo::new(tcp), service);
+                let mut connection = std::pin::pin!(connection.with_upgrades());
                 tokio::select! {
                     // How it ended is the client's business.
                     _ = connection.as_mut() => {}

@@ -4,14 +4,15 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderValue, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::database::Row;
 use super::state::State;
+use super::{Plane, relay};
 use super::wsman::power_state;
 use crate::model::DeviceId;
 
@@ -21,14 +22,56 @@ const NOT_CONNECTED: &str = "Device not found/connected. Please connect again us
 /// Response header that tells which instance answered.
 pub const INSTANCE_HEADER: &str = "x-sim-instance";
 
+/// Requests remembered.
+const REMEMBERED: usize = 256;
+/// Longest body taken, in bytes; Express takes 100 kB of JSON.
+const LONGEST: usize = 100 * 1024;
+
+/// One request, as it came.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Asked {
+    /// Its method.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// Its headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Asked {
+    /// The values of the header `name`, joined by a bar; empty: there is none.
+    pub fn header(&self, name: &str) -> String {
+        let of_name = self.headers.iter().filter(|(found, _)| found == name);
+        of_name.map(|(_, value)| value.as_str()).collect::<Vec<_>>().join("|")
+    }
+}
+
 /// Answers one request.
 pub(super) async fn answer(
-    request: Request<Incoming>,
-    state: Arc<State>,
+    mut request: Request<Incoming>,
+    plane: Plane,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    let state = Arc::clone(&plane.state);
     let mut frozen = state.frozen.subscribe();
     // It cannot be closed: `state` holds the sender.
     let _ = frozen.wait_for(|frozen| !frozen).await;
+    if request.headers().contains_key(UPGRADE) {
+        remember(&state, &request, Bytes::new());
+        return Ok(relay::answer(&mut request, &plane));
+    }
+    let (parts, body) = request.into_parts();
+    let body = match Limited::new(body, LONGEST).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => {
+            let mut refused = Response::new(Full::from("{\"error\":\"Payload Too Large\"}"));
+            *refused.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+            return Ok(refused);
+        }
+    };
+    let request = Request::from_parts(parts, ());
+    remember(&state, &request, body);
     let (status, body) = route(&request, &state).await;
     let mut response = Response::new(Full::from(body.to_string()));
     *response.status_mut() = status;
@@ -40,12 +83,33 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-async fn route(request: &Request<Incoming>, state: &State) -> (StatusCode, Value) {
+fn remember<B>(state: &State, request: &Request<B>, body: Bytes) {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = request.headers().iter().map(|(name, value)| (name.to_string(), text(value)));
+    let asked = Asked {
+        method: request.method().to_string(),
+        target: request.uri().to_string(),
+        headers: headers.collect(),
+        body,
+    };
+    let mut all = state.asked.lock();
+    all.push_back(asked);
+    if all.len() > REMEMBERED {
+        all.pop_front();
+    }
+}
+
+async fn route(request: &Request<()>, state: &State) -> (StatusCode, Value) {
     let not_found = || (StatusCode::NOT_FOUND, json!({ "error": "Not Found" }));
     let Some(path) = request.uri().path().strip_prefix("/api/v1/") else { return not_found() };
     let segments: Vec<_> = path.split('/').collect();
     match (request.method(), &segments[..]) {
         (&Method::GET, ["amt", "power", "state", guid]) => power(guid, state).await,
+        (_, ["amt", _, guid] | ["amt", _, _, guid]) => of_device(guid, state),
+        (&Method::DELETE, ["devices", "refresh", guid]) => of_device(guid, state),
+        (&Method::GET, ["authorize", "redirection", guid]) => {
+            (StatusCode::OK, json!({ "token": relay::token(guid) }))
+        }
         (&Method::DELETE, ["devices", "disconnect", guid]) => disconnect(guid, state),
         (&Method::GET, ["devices"]) => {
             let rows = state.database.rows();
@@ -78,13 +142,21 @@ fn as_json(device: DeviceId, row: &Row) -> Value {
 }
 
 /// Who is meant; `None`: not connected here. As in MPS an upper-case spelling never is.
-fn connected(guid: &str, state: &State) -> Option<DeviceId> {
+pub(super) fn connected(guid: &str, state: &State) -> Option<DeviceId> {
     let device: DeviceId = guid.parse().ok()?;
     (device.to_string() == guid && state.device(device).is_some()).then_some(device)
 }
 
 fn not_connected() -> (StatusCode, Value) {
     (StatusCode::NOT_FOUND, json!({ "error": "Not Found", "errorDescription": NOT_CONNECTED }))
+}
+
+/// Whatever is asked of a device: that it is here is the answer.
+fn of_device(guid: &str, state: &State) -> (StatusCode, Value) {
+    match connected(guid, state) {
+        Some(device) => (StatusCode::OK, json!({ "device": device.to_string() })),
+        None => not_connected(),
+    }
 }
 
 async fn power(guid: &str, state: &State) -> (StatusCode, Value) {

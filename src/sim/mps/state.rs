@@ -1,6 +1,6 @@
 //! What a simulated MPS remembers: who is connected, and all that tests want to ask about.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::channels::Command;
 use super::database::Database;
+use super::rest::Asked;
 use crate::model::DeviceId;
 use crate::sim::transfer::pattern::Pattern;
 
@@ -106,6 +107,10 @@ pub(super) struct State {
     pub health: watch::Sender<u16>,
     /// What devices send to our services, and hear from them.
     pub pattern: Pattern,
+    /// The last requests.
+    pub asked: Mutex<VecDeque<Asked>>,
+    /// Redirections under way: MPS takes one of each mode for a device.
+    pub redirections: Mutex<HashSet<(DeviceId, String)>>,
     changed: watch::Sender<()>,
     inner: Mutex<Inner>,
 }
@@ -118,6 +123,8 @@ impl State {
             frozen: watch::Sender::new(false),
             health: watch::Sender::new(200),
             pattern: Pattern::new(),
+            asked: Mutex::default(),
+            redirections: Mutex::default(),
             changed: watch::Sender::new(()),
             inner: Mutex::default(),
         }
