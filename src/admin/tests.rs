@@ -40,7 +40,7 @@ async fn desk() -> Desk {
     let (reload, reloads) = mpsc::channel(1);
     let pulse = Arc::new(Pulse::start());
     let parts =
-        Parts { instances, keeper, metrics, phases, plane: None, pulse, reloads: reload, router, sessions };
+        Parts { api: false, instances, keeper, metrics, phases, plane: None, pulse, reloads: reload, router, sessions };
     Desk { parts: Arc::new(parts), life, reloads }
 }
 

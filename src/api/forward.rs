@@ -212,7 +212,6 @@ impl Leg<'_> {
 }
 
 /// What an answer came to.
-#[expect(clippy::large_enum_variant, reason = "one at a time, for a moment")]
 enum Judged {
     /// To be sent once more, there.
     Again(Stop, Upload),

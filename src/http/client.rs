@@ -145,7 +145,6 @@ impl Client {
 
     /// One exchange up to the head of the answer, with the connection; or the request as it was, if
     /// nothing of it was sent.
-    #[expect(clippy::type_complexity, reason = "two outcomes that are no errors, and the errors")]
     async fn exchange(
         &self,
         mut connection: SendRequest<Upload>,

@@ -1,5 +1,6 @@
 //! Everything that needs a whole gateway, a foreign program or the tree itself. One binary, by area.
 
+mod api;
 mod cli;
 mod compare;
 mod device;
