@@ -39,8 +39,18 @@ async fn desk() -> Desk {
     let (life, phases) = Life::start();
     let (reload, reloads) = mpsc::channel(1);
     let pulse = Arc::new(Pulse::start());
-    let parts =
-        Parts { api: false, instances, keeper, metrics, phases, plane: None, pulse, reloads: reload, router, sessions };
+    let parts = Parts {
+        api: false,
+        instances,
+        keeper,
+        metrics,
+        phases,
+        plane: None,
+        pulse,
+        reloads: reload,
+        router,
+        sessions,
+    };
     Desk { parts: Arc::new(parts), life, reloads }
 }
 

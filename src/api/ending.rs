@@ -100,7 +100,10 @@ reasons! {
 impl Reason {
     /// The answer of ours.
     pub fn refusal(self) -> Refusal {
-        let status = StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = match self {
+            Self::CallerLeft => StatusCode::BAD_REQUEST, // in the middle of its body, and may yet listen
+            _ => StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        };
         let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(LATER);
         Refusal { status, error: self.reason(), message: self.message(), retry_after }
     }

@@ -1,5 +1,7 @@
 //! The itinerary of one request: every arrow of the architecture is a line here.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
@@ -18,6 +20,7 @@ use super::{Calls, Settings, upgrade};
 use crate::http::body::{Cut, Progress, Upload};
 use crate::http::client::{Download, SendError};
 use crate::http::head::{self, Hop};
+use crate::http::server::Turns;
 use crate::model::{Endpoint, Pool};
 
 /// What MPS says, in JSON with 404, when it does not hold the device: its message, a part of which never
@@ -40,10 +43,11 @@ pub(super) async fn forward(
     }
     let on_caller = hyper::upgrade::on(&mut request);
     let (mut parts, incoming) = request.into_parts();
+    let turns = parts.extensions.remove::<Arc<Turns>>();
     let (pool, by) = aim(&settings, &mut parts, trip)?; // target: which pool, which device
     let hop = head::strip(&mut parts.headers);
     calls.caller.tell(&mut parts.headers);
-    let (upload, progress) = Upload::of(incoming, settings.body());
+    let (upload, progress) = Upload::of(incoming, settings.body(), turns);
     let upgrade = (hop.upgrade && parts.method == Method::GET).then_some(on_caller);
     let leg = Leg { calls, hop: Hop { upgrade: upgrade.is_some(), ..hop }, parts, progress, by };
     leg.travel(trip, &pool, upload, upgrade).await
@@ -54,7 +58,8 @@ fn aim(settings: &Settings, parts: &mut Parts, trip: &mut Option<Box<Trip>>) -> 
     head::to_origin_form(&mut parts.uri, &mut parts.headers);
     let asked = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let (route, stripped) = settings.routes.find(asked).ok_or(Reason::NoRoute)?;
-    let mut told = stripped.map(|rest| if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") });
+    let mut told =
+        stripped.map(|rest| if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") });
     let mut by = By::Anyone;
     if route.pool == Pool::mps() {
         let target = told.as_deref().unwrap_or(asked);
@@ -121,7 +126,8 @@ impl Leg<'_> {
                     if let Some(cut) = self.progress.cut() {
                         return Err(cut.into());
                     }
-                    let again = self.progress.again().filter(|_| upgrade.is_none() && !broke && self.is_harmless());
+                    let again =
+                        self.progress.again().filter(|_| upgrade.is_none() && !broke && self.is_harmless());
                     upload = again.ok_or(Reason::InstanceBroke)?;
                     broke = true;
                     plane.counts.resends.of(Cause::Broke).increment(1);
@@ -186,7 +192,12 @@ impl Leg<'_> {
     }
 
     /// What the caller is told.
-    fn answer(&self, response: Response<Content>, mut trip: Box<Trip>, upgrade: Option<OnUpgrade>) -> Response<Answer> {
+    fn answer(
+        &self,
+        response: Response<Content>,
+        mut trip: Box<Trip>,
+        upgrade: Option<OnUpgrade>,
+    ) -> Response<Answer> {
         let (mut parts, content) = response.into_parts();
         let hop = head::strip(&mut parts.headers);
         parts.version = Version::HTTP_11;
@@ -223,6 +234,7 @@ impl From<Cut> for Reason {
     fn from(cut: Cut) -> Self {
         match cut {
             Cut::Broken => Self::CallerLeft,
+            Cut::Malformed => Self::Malformed,
             Cut::TooLong => Self::BodyTooLong,
             Cut::Slow => Self::Slow,
         }

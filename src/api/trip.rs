@@ -44,7 +44,13 @@ pub struct Trip {
 }
 
 impl Trip {
-    pub(super) fn begin(plane: &Arc<Plane>, id: HeaderValue, method: Method, uri: Uri, source: IpAddr) -> Self {
+    pub(super) fn begin(
+        plane: &Arc<Plane>,
+        id: HeaderValue,
+        method: Method,
+        uri: Uri,
+        source: IpAddr,
+    ) -> Self {
         Self {
             plane: Arc::clone(plane),
             id,
@@ -195,11 +201,15 @@ impl Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         match &self.body {
-            Content::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Content::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             Content::Coming { seen: None, rest, .. } => rest.size_hint(),
             Content::Coming { seen: Some(seen), rest, .. } => {
                 let seen = seen.len() as u64;
-                rest.size_hint().exact().map_or_else(SizeHint::default, |left| SizeHint::with_exact(seen + left))
+                rest.size_hint()
+                    .exact()
+                    .map_or_else(SizeHint::default, |left| SizeHint::with_exact(seen + left))
             }
         }
     }

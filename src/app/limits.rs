@@ -54,6 +54,9 @@ mod tests {
         assert_eq!(within(100, 1024), 100);
         assert_eq!(within(100_000, u64::MAX), 100_000);
         assert_eq!(within(100_000, 10), 1, "it may still try");
-        assert!(allowed("device.max-connections", usize::MAX) < usize::MAX / 2 || open_files().is_none_or(|limit| limit == u64::MAX));
+        assert!(
+            allowed("device.max-connections", usize::MAX) < usize::MAX / 2
+                || open_files().is_none_or(|limit| limit == u64::MAX)
+        );
     }
 }

@@ -17,16 +17,23 @@ pub fn overlay(
     warnings: &mut Vec<Problem>,
 ) {
     let mut find = |name: &str, whole: bool| {
-        let (_, value) = environment.iter().find(|(found, value)| found == name && !value.trim().is_empty())?;
+        let (_, value) =
+            environment.iter().find(|(found, value)| found == name && !value.trim().is_empty())?;
         let (value, place) = (value.trim().to_owned(), Place::Environment(name.to_owned()));
         if whole && value.starts_with("tcp://") {
             // Kubernetes says so of a Service that happens to be called mps.
-            let (what, cure) = ("a service link, not a port: it is ignored", "set a number, or enableServiceLinks: false");
+            let (what, cure) =
+                ("a service link, not a port: it is ignored", "set a number, or enableServiceLinks: false");
             warnings.push(Problem::new(place, "", what, cure));
             return None;
         }
         if whole && value.parse::<u16>().is_err() {
-            problems.push(Problem::new(place, "", format!("{value:?} is not a port"), "write a number up to 65535"));
+            problems.push(Problem::new(
+                place,
+                "",
+                format!("{value:?} is not a port"),
+                "write a number up to 65535",
+            ));
             return None;
         }
         Some((value, place))
@@ -38,6 +45,9 @@ pub fn overlay(
     };
     if let Some((listen, place)) = listen {
         set("api.listen", format!("0.0.0.0:{listen}"), &place);
+    }
+    if host.is_none() && document.sections.contains("device") {
+        return; // variables of our own opened it: that is no mps-router
     }
     let (host, place) = host.unwrap_or_else(|| (HOST.to_owned(), Place::Nowhere));
     let (port, port_place) = port.unwrap_or_else(|| (PORT.to_owned(), Place::Nowhere));

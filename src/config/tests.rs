@@ -75,7 +75,10 @@ fn a_plane_is_open_when_its_section_is_there() {
     assert!(none.admin.is_some_and(|admin| admin.optional), "a loopback admin that may fail");
     assert!(none.api.is_some(), "and what mps-router did");
     let empty = loaded("");
-    assert!(empty.device.is_none() && empty.api.is_none() && empty.admin.is_none(), "a file says what is open");
+    assert!(
+        empty.device.is_none() && empty.api.is_none() && empty.admin.is_none(),
+        "a file says what is open"
+    );
 }
 
 #[test]

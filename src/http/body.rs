@@ -1,6 +1,8 @@
 //! The body of a request on its way to an instance: passed on as it comes, and kept as far as the bound
 //! allows, so that it can be sent again.
 
+use std::error::Error as _;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -11,6 +13,8 @@ use hyper::HeaderMap;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep, sleep};
+
+use super::watched::Turns;
 
 /// Bounds of a body.
 #[derive(Clone, Copy, Debug)]
@@ -26,9 +30,12 @@ pub struct Limits {
 /// Why a body did not come to its end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Cut {
-    /// The caller's connection broke, or what came is no body.
+    /// The caller's connection ended or broke.
     #[error("the body broke off")]
     Broken,
+    /// What came is no body: bad chunks.
+    #[error("the body is malformed")]
+    Malformed,
     /// It is longer than allowed.
     #[error("the body is too long")]
     TooLong,
@@ -80,7 +87,10 @@ impl Progress {
             return None;
         }
         let data = Bytes::copy_from_slice(state.kept.as_ref()?);
-        Some(Upload::Kept { data: Some(data).filter(|data| !data.is_empty()), trailers: state.trailers.clone() })
+        Some(Upload::Kept {
+            data: Some(data).filter(|data| !data.is_empty()),
+            trailers: state.trailers.clone(),
+        })
     }
 }
 
@@ -106,24 +116,30 @@ pub struct Coming {
     incoming: Incoming,
     state: Arc<Mutex<State>>,
     limits: Limits,
+    turns: Option<Arc<Turns>>,
     silence: Option<Pin<Box<Sleep>>>,
 }
 
 impl Upload {
-    /// The body that comes with a request, and what is known of it.
-    pub fn of(incoming: Incoming, limits: Limits) -> (Self, Progress) {
+    /// The body that comes with a request, and what is known of it. `turns` stood among the request's
+    /// extensions; its connection is told when all has come.
+    pub fn of(incoming: Incoming, limits: Limits, turns: Option<Arc<Turns>>) -> (Self, Progress) {
         if incoming.is_end_stream() {
             return (Self::Empty, Progress(None));
         }
         let state = State {
-            kept: incoming.size_hint().upper().is_none_or(|most| most <= limits.kept as u64).then(BytesMut::new),
+            kept: incoming
+                .size_hint()
+                .upper()
+                .is_none_or(|most| most <= limits.kept as u64)
+                .then(BytesMut::new),
             trailers: None,
             seen: 0,
             last: Instant::now(),
             ended: None,
         };
         let state = Arc::new(Mutex::new(state));
-        let coming = Coming { incoming, state: Arc::clone(&state), limits, silence: None };
+        let coming = Coming { incoming, state: Arc::clone(&state), limits, turns, silence: None };
         (Self::Coming(Box::new(coming)), Progress(Some(state)))
     }
 }
@@ -139,10 +155,10 @@ impl Coming {
         self.silence = None;
         match came {
             None => {
-                self.state.lock().ended = Some(Ok(()));
+                self.complete(&mut self.state.lock());
                 Poll::Ready(None)
             }
-            Some(Err(_)) => Poll::Ready(Some(Err(self.end(Err(Cut::Broken))))),
+            Some(Err(error)) => Poll::Ready(Some(Err(self.end(Err(broken(&error)))))),
             Some(Ok(frame)) => match self.note(&frame) {
                 Ok(()) => Poll::Ready(Some(Ok(frame))),
                 Err(cut) => Poll::Ready(Some(Err(self.end(Err(cut))))),
@@ -168,14 +184,30 @@ impl Coming {
             state.trailers = Some(trailers.clone());
         }
         if self.incoming.is_end_stream() {
-            state.ended = Some(Ok(()));
+            self.complete(&mut state);
         }
         Ok(())
+    }
+
+    fn complete(&self, state: &mut State) {
+        state.ended = Some(Ok(()));
+        if let Some(turns) = &self.turns {
+            turns.came();
+        }
     }
 
     fn end(&self, ended: Result<(), Cut>) -> Cut {
         self.state.lock().ended = Some(ended);
         ended.err().unwrap_or(Cut::Broken)
+    }
+}
+
+/// Whether the caller broke off, or broke the rules.
+fn broken(error: &hyper::Error) -> Cut {
+    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    match io.map(io::Error::kind) {
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Cut::Malformed,
+        _ => Cut::Broken,
     }
 }
 
@@ -206,7 +238,9 @@ impl Body for Upload {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Kept { trailers: Some(_), .. } => SizeHint::default(),
-            Self::Kept { data, .. } => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
+            Self::Kept { data, .. } => {
+                SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64))
+            }
             Self::Coming(coming) => coming.incoming.size_hint(),
         }
     }

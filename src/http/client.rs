@@ -103,7 +103,9 @@ impl Client {
         let in_flight = InFlight::at(peer);
         while let Some(connection) = peer.take(self.settings.idle).await {
             match self.exchange(connection, request, progress).await? {
-                Ok((response, connection)) => return Ok(self.answer(response, connection, in_flight, progress)),
+                Ok((response, connection)) => {
+                    return Ok(self.answer(response, connection, in_flight, progress));
+                }
                 Err(unsent) => request = unsent,
             }
         }
@@ -134,7 +136,8 @@ impl Client {
         peer.note(true);
         let io: TokioIo<TcpStream> = TokioIo::new(tcp);
         let handshake = Builder::new().max_buf_size(HEAD).handshake(io).await;
-        let (sender, connection) = handshake.map_err(|error| ConnectError::Tcp(std::io::Error::other(error)))?;
+        let (sender, connection) =
+            handshake.map_err(|error| ConnectError::Tcp(std::io::Error::other(error)))?;
         self.drain.spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 debug!(%error, "a connection to an instance ended"); // whoever used it was told

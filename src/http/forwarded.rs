@@ -46,7 +46,8 @@ impl Caller {
     /// says, and its word on host and scheme kept; of anybody else what it claims is replaced.
     pub fn tell(&self, headers: &mut HeaderMap) {
         if self.trusted {
-            let before = headers.get_all(FOR).iter().filter(|value| !value.is_empty()).map(HeaderValue::as_bytes);
+            let before =
+                headers.get_all(FOR).iter().filter(|value| !value.is_empty()).map(HeaderValue::as_bytes);
             let mut all = BytesMut::new();
             for value in before {
                 all.extend_from_slice(value);
@@ -171,7 +172,8 @@ mod tests {
         let mut map = headers(&claims);
         caller(false).tell(&mut map);
         let said = |map: &HeaderMap, name: &str| {
-            let all: Vec<_> = map.get_all(name).iter().map(|v| v.to_str().expect("text").to_owned()).collect();
+            let all: Vec<_> =
+                map.get_all(name).iter().map(|v| v.to_str().expect("text").to_owned()).collect();
             all.join("|")
         };
         assert_eq!(said(&map, "x-forwarded-for"), "192.0.2.1");

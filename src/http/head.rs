@@ -172,7 +172,11 @@ mod tests {
             ("content-length", "0"),
         ]);
         let hop = strip(&mut map);
-        assert_eq!(hop, Hop { upgrade: false, chunked: true, trailers: true }, "no wish to upgrade in Connection");
+        assert_eq!(
+            hop,
+            Hop { upgrade: false, chunked: true, trailers: true },
+            "no wish to upgrade in Connection"
+        );
         let mut left: Vec<_> = map.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["authorization", "content-length", "host", "trailer"]);
@@ -190,9 +194,14 @@ mod tests {
             ("upgrade, http2-settings", "h2c", false),
             ("upgrade", "websocket, H2C", false),
         ] {
-            let mut map = headers(&[("connection", connection), ("upgrade", upgrade), ("http2-settings", "x")]);
+            let mut map =
+                headers(&[("connection", connection), ("upgrade", upgrade), ("http2-settings", "x")]);
             let hop = strip(&mut map);
-            assert_eq!((hop.upgrade, map.contains_key("upgrade")), (is_one, is_one), "{connection} {upgrade}");
+            assert_eq!(
+                (hop.upgrade, map.contains_key("upgrade")),
+                (is_one, is_one),
+                "{connection} {upgrade}"
+            );
             dress(&mut map, hop);
             assert_eq!(map.contains_key("connection"), is_one);
         }
@@ -203,6 +212,9 @@ mod tests {
         let mut uri: Uri = "http://user@mps.example:3000/api?x=1".parse().expect("a target");
         let mut map = headers(&[("host", "else")]);
         to_origin_form(&mut uri, &mut map);
-        assert_eq!((uri.to_string().as_str(), &map["host"]), ("/api?x=1", &HeaderValue::from_static("mps.example:3000")));
+        assert_eq!(
+            (uri.to_string().as_str(), &map["host"]),
+            ("/api?x=1", &HeaderValue::from_static("mps.example:3000"))
+        );
     }
 }

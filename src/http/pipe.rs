@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -34,10 +34,12 @@ pub type PipeEnd<S> = Ended<Infallible, S>;
 /// [`Watched`] of `S`.
 pub fn caller<S>(upgraded: Upgraded) -> io::Result<Rewind<S>>
 where
-    Watched<S>: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let parts = upgraded.downcast::<Watched<S>>().map_err(|_| io::Error::other("not a caller's connection"))?;
-    Ok(Rewind::new(parts.read_buf, parts.io.into_inner()))
+    let parts = upgraded
+        .downcast::<TokioIo<Watched<S>>>()
+        .map_err(|_| io::Error::other("not a caller's connection"))?;
+    Ok(Rewind::new(parts.read_buf, parts.io.into_inner().into_inner()))
 }
 
 /// The instance's connection, with the bytes that came together with its answer.

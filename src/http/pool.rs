@@ -87,7 +87,9 @@ impl Peer {
     /// Drops what waited for too long. Whether the address is still of use to anybody.
     pub(super) fn tidy(&self, fresh_for: Duration) -> bool {
         let mut idle = self.idle.lock();
-        while idle.front().is_some_and(|first| first.since.elapsed() >= fresh_for || first.connection.is_closed())
+        while idle
+            .front()
+            .is_some_and(|first| first.since.elapsed() >= fresh_for || first.connection.is_closed())
         {
             idle.pop_front();
         }

@@ -25,7 +25,8 @@ impl FromStr for Route {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut words = text.split_ascii_whitespace();
-        let (Some(prefix), Some(pool), strip, None) = (words.next(), words.next(), words.next(), words.next())
+        let (Some(prefix), Some(pool), strip, None) =
+            (words.next(), words.next(), words.next(), words.next())
         else {
             return Err(MalformedRoute);
         };
@@ -52,7 +53,9 @@ impl Routes {
     /// The route of a target (path and query) and, if its prefix is taken off, what is left.
     pub fn find<'t>(&self, target: &'t str) -> Option<(&Route, Option<&'t str>)> {
         let route = self.0.iter().find(|route| {
-            target.strip_prefix(&route.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
+            target
+                .strip_prefix(&route.prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
         })?;
         let left = (route.strip && !route.prefix.is_empty()).then(|| &target[route.prefix.len()..]);
         Some((route, left))
@@ -92,7 +95,16 @@ mod tests {
 
     #[test]
     fn what_is_no_route_says_so() {
-        for text in ["", "/", "rps rps", "/rps rps stripped", "/rps rps strip x", "/a?b rps", "/a%2f rps", "/a//b rps"] {
+        for text in [
+            "",
+            "/",
+            "rps rps",
+            "/rps rps stripped",
+            "/rps rps strip x",
+            "/a?b rps",
+            "/a%2f rps",
+            "/a//b rps",
+        ] {
             assert_eq!(text.parse::<Route>(), Err(MalformedRoute), "{text:?}");
         }
     }

@@ -13,13 +13,13 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-pub use super::watched::{Patience, Watched};
+pub use super::watched::{Patience, Turns, Watched};
 
 use super::refusal::last_words;
-use super::watched::Turns;
 use crate::lifecycle::Drain;
 
 /// The least that a head may be bounded to, in bytes.
@@ -40,7 +40,10 @@ pub struct Limits {
 /// Who answers the requests of a connection.
 pub trait Service: Send + Sync + 'static {
     /// What it answers with.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + Send + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Unpin
+        + Send
+        + 'static;
 
     /// Answers a request.
     fn call(&self, request: Request<Incoming>) -> impl Future<Output = Response<Self::Body>> + Send;
@@ -51,8 +54,8 @@ pub trait Service: Send + Sync + 'static {
 
 /// Serves one connection to its end. Safe to cancel: the connection is closed.
 ///
-/// A caller that shuts down its writing side still gets its answer. An upgraded connection is a
-/// [`Watched`] of `S` inside hyper's `Upgraded`.
+/// A caller that shuts down its writing side still gets its answer; one that resets its connection gives
+/// its request up. An upgraded connection is a [`Watched`] of `S` inside hyper's `Upgraded`.
 pub async fn serve<S, T>(io: S, limits: Limits, service: Arc<T>, drain: &Drain)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -63,8 +66,12 @@ where
     let in_place = Box::new(move |status| last_words(&refusing.refuse(status)));
     let io = Watched::new(io, Arc::clone(&turns), limits.patience, in_place);
     let (calling, begun) = (Arc::clone(&service), Arc::clone(&turns));
-    let answer = service_fn(move |request| {
-        begun.begin();
+    let answer = service_fn(move |mut request: Request<Incoming>| {
+        let coming = !request.body().is_end_stream();
+        begun.begin(coming);
+        if coming {
+            request.extensions_mut().insert(Arc::clone(&begun));
+        }
         let (service, turns) = (Arc::clone(&calling), Arc::clone(&begun));
         async move {
             let turn = Turn(turns);
@@ -72,8 +79,8 @@ where
         }
     });
     let mut builder = http1::Builder::new();
-    builder.half_close(true).max_buf_size(limits.head.max(LEAST_HEAD)).max_header_size(limits.head);
-    let mut connection = builder.serve_connection(io, answer).with_upgrades();
+    builder.max_buf_size(limits.head.max(LEAST_HEAD)).max_header_size(limits.head);
+    let mut connection = builder.serve_connection(TokioIo::new(io), answer).with_upgrades();
     let ended = {
         let mut begun = pin!(drain.begun());
         let mut leaving = false;
@@ -88,7 +95,7 @@ where
     };
     if ended.is_err() && turns.slow() {
         let Some(parts) = connection.into_parts() else { return };
-        let mut io = parts.io.into_inner();
+        let mut io = parts.io.into_inner().into_inner();
         let words = last_words(&service.refuse(StatusCode::REQUEST_TIMEOUT));
         // Who was slow before may be so now.
         let _ = timeout(LAST_WORDS, async {

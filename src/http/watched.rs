@@ -1,5 +1,5 @@
-//! A caller's connection under watch: time-outs that hyper has not, and words of ours in place of the
-//! bare refusals that hyper writes by itself.
+//! A caller's connection under watch: time-outs that hyper has not, words of ours in place of the bare
+//! refusals that hyper writes by itself, and a caller that stops speaking is no caller that left.
 
 use std::future::Future as _;
 use std::io::{self, IoSlice};
@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use hyper::StatusCode;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// How long a caller may take.
@@ -34,15 +32,28 @@ pub struct Turns {
     begun: AtomicU32,
     /// The last one begun is not answered yet.
     busy: AtomicBool,
+    /// Nor has all of its body come.
+    coming: AtomicBool,
     /// The head that was waited for did not come in time.
     slow: AtomicBool,
 }
 
 impl Turns {
-    /// A request is handed to the service.
-    pub fn begin(&self) {
+    /// A request is handed to the service; `coming`: it has a body.
+    pub fn begin(&self, coming: bool) {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.busy.store(true, Ordering::Relaxed);
+        self.coming.store(coming, Ordering::Relaxed);
+    }
+
+    /// All of its body has come.
+    pub fn came(&self) {
+        self.coming.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a request was heard to its end and is not answered yet.
+    fn is_answering(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) && !self.coming.load(Ordering::Relaxed)
     }
 
     /// Its answer is complete, as far as the service is concerned.
@@ -61,7 +72,7 @@ pub type InPlace = Box<dyn Fn(StatusCode) -> Bytes + Send + Sync>;
 
 /// The connection.
 pub struct Watched<S> {
-    io: TokioIo<S>,
+    io: S,
     turns: Arc<Turns>,
     patience: Patience,
     in_place: InPlace,
@@ -71,6 +82,8 @@ pub struct Watched<S> {
     /// What is sent in place of that, and whether it came to that.
     words: Bytes,
     replaced: bool,
+    /// The caller has stopped speaking.
+    ended: bool,
     /// Since when a head is waited for, and whether some of it was heard.
     waiting: Option<(Instant, bool)>,
     /// Since when a write makes no progress.
@@ -82,13 +95,14 @@ impl<S> Watched<S> {
     /// `io`, watched.
     pub fn new(io: S, turns: Arc<Turns>, patience: Patience, in_place: InPlace) -> Self {
         Self {
-            io: TokioIo::new(io),
+            io,
             turns,
             patience,
             in_place,
             settled: 0,
             words: Bytes::new(),
             replaced: false,
+            ended: false,
             waiting: None,
             stalled: None,
             timer: None,
@@ -97,7 +111,7 @@ impl<S> Watched<S> {
 
     /// The connection itself, to be used for something else.
     pub fn into_inner(self) -> S {
-        self.io.into_inner()
+        self.io
     }
 
     /// Whether no request is under way and nothing of the last answer is left to send.
@@ -184,20 +198,26 @@ impl<S: AsyncWrite + Unpin> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Read for Watched<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.io).poll_read(cx, buf) {
-            Poll::Pending => this.waited(cx),
-            Poll::Ready(read) => {
-                this.heard(); // or it is the end, after which nothing is waited for
-                Poll::Ready(read)
+        let before = buf.filled().len();
+        if !this.ended {
+            match Pin::new(&mut this.io).poll_read(cx, buf) {
+                Poll::Pending => return this.waited(cx),
+                Poll::Ready(Ok(())) if buf.filled().len() == before => this.ended = true,
+                Poll::Ready(read) => {
+                    this.heard();
+                    return Poll::Ready(read);
+                }
             }
         }
+        // hyper would take the end for a caller that left.
+        if this.turns.is_answering() { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 }
 
-impl<S: AsyncWrite + Unpin> Write for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.is_quiet() {

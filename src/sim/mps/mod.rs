@@ -375,7 +375,8 @@ impl Plane {
             let (plane, drain) = (self.clone(), self.drain.clone());
             self.spawn(async move {
                 let service = service_fn(move |request| rest::answer(request, plane.clone()));
-                let connection = http1::Builder::new().half_close(true).serve_connection(TokioIo::new(tcp), service);
+                let connection =
+                    http1::Builder::new().half_close(true).serve_connection(TokioIo::new(tcp), service);
                 let mut connection = std::pin::pin!(connection.with_upgrades());
                 tokio::select! {
                     // How it ended is the client's business.

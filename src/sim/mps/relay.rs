@@ -11,7 +11,8 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+    CONNECTION, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    UPGRADE,
 };
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
@@ -55,7 +56,8 @@ fn device_of(token: &str) -> Option<String> {
 pub(super) fn answer(request: &mut Request<Incoming>, plane: &Plane) -> Response<Full<Bytes>> {
     let Some((redirection, port)) = admit(request, plane) else { return refused() };
     let headers = request.headers();
-    let (Some(key), protocol) = (headers.get(SEC_WEBSOCKET_KEY), headers.get(SEC_WEBSOCKET_PROTOCOL).cloned())
+    let (Some(key), protocol) =
+        (headers.get(SEC_WEBSOCKET_KEY), headers.get(SEC_WEBSOCKET_PROTOCOL).cloned())
     else {
         return refused();
     };

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::database::Row;
 use super::state::State;
-use super::{Plane, relay};
 use super::wsman::power_state;
+use super::{Plane, relay};
 use crate::model::DeviceId;
 
 /// What MPS answers when it does not hold the device.

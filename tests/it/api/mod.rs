@@ -160,21 +160,6 @@ impl Gateway {
         self.devices.push(listed);
     }
 
-    /// The device is nowhere, and the directory knows.
-    async fn release(&mut self, id: DeviceId) {
-        let at = self.devices.iter().position(|listed| listed.session.device == id).expect("it is held");
-        let listed = self.devices.remove(at);
-        self.other.keeper.release(&listed.session);
-        drop(listed);
-        let released = async {
-            use mps_gateway::directory::{Answer, Freshness};
-            while !matches!(self.other.keeper.owner(id, Freshness::Fresh).await, Answer::Nobody) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        within(released).await;
-    }
-
     /// Changes how an instance stands.
     fn set(&self, name: &str, state: State) {
         let snapshot = self.instances.snapshot();

@@ -58,7 +58,8 @@ impl Raw {
     /// The next head, and its body by its length.
     pub async fn answer(&mut self) -> (String, String) {
         let head = self.up_to("\r\n\r\n").await;
-        let length = head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let length =
+            head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
         let body = self.take(length.unwrap_or(0)).await;
         (head, String::from_utf8(body).expect("text"))
     }
@@ -88,9 +89,8 @@ impl Raw {
 
     /// What comes until the other side closes, however it does.
     pub async fn rest(&mut self) -> String {
-        let reading = async {
-            while self.tcp.read_buf(&mut self.heard).await.is_ok_and(|heard| heard > 0) {}
-        };
+        let reading =
+            async { while self.tcp.read_buf(&mut self.heard).await.is_ok_and(|heard| heard > 0) {} };
         within(reading).await;
         String::from_utf8_lossy(&std::mem::take(&mut self.heard)).into_owned()
     }

@@ -93,7 +93,8 @@ async fn not_connected_is_recognised_by_status_type_length_and_words_only() {
         (http("404 Not Found", json, &padded), 404, false),
         (http("404 Not Found", json, "{\"error\":\"Device ID not found\"}"), 404, false),
     ] {
-        let (wrong, right) = (Scripted::answering(&answer).await, Scripted::answering(&http("200 OK", "", "right")).await);
+        let (wrong, right) =
+            (Scripted::answering(&answer).await, Scripted::answering(&http("200 OK", "", "right")).await);
         let list = vec![wrong.instance("wrong"), right.instance("right")];
         let mut gateway = Gateway::of(list, |_| {}).await;
         gateway.claim(device(1), "wrong").await;
@@ -107,7 +108,11 @@ async fn not_connected_is_recognised_by_status_type_length_and_words_only() {
         let before = right.heads().len();
         let second = gateway.get(&owners(device(1))).await;
         // What is not recognised stays cached, and is answered by the wrong one again.
-        assert_eq!((second.status == 200, right.heads().len() > before), (recognised, recognised), "{answer}");
+        assert_eq!(
+            (second.status == 200, right.heads().len() > before),
+            (recognised, recognised),
+            "{answer}"
+        );
     }
 }
 
@@ -132,7 +137,9 @@ async fn while_the_directory_is_away_the_stale_owner_is_asked_then_two_guesses_t
                 assert_eq!(answer.by(), format!("mps-{holder}"));
                 asked[holder] += 1;
             }
-            503 => assert_eq!((answer.error().as_str(), answer.header("retry-after")), ("directory-away", "5")),
+            503 => {
+                assert_eq!((answer.error().as_str(), answer.header("retry-after")), ("directory-away", "5"))
+            }
             other => panic!("{other}: {answer:?}"),
         }
     }
@@ -213,10 +220,13 @@ async fn what_is_no_http_is_502() {
     let gateway = Gateway::of(vec![instance.instance("a")], |_| {}).await;
     let answer = gateway.get("/").await;
     assert_eq!((answer.status, answer.error().as_str()), (502, "broke"));
-    let smuggled = Scripted::answering("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab").await;
+    let smuggled =
+        Scripted::answering("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab").await;
     let gateway = Gateway::of(vec![smuggled.instance("a")], |_| {}).await;
     assert_eq!(gateway.get("/").await.status, 502, "two lengths");
-    let unasked = Scripted::answering("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n").await;
+    let unasked =
+        Scripted::answering("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+            .await;
     let gateway = Gateway::of(vec![unasked.instance("a")], |_| {}).await;
     assert_eq!(gateway.get("/").await.status, 502, "nobody asked to switch");
 }

@@ -42,7 +42,9 @@ async fn what_mps_answers_from_its_database_is_answered_by_anyone_though_the_own
     gateway.hold(device(1), 0).await;
     gateway.mps[0].stop().await;
     gateway.set("mps-0", State::Down);
-    for path in [format!("/api/v1/devices/{}", device(1)), format!("/api/v1/authorize/redirection/{}", device(1))] {
+    for path in
+        [format!("/api/v1/devices/{}", device(1)), format!("/api/v1/authorize/redirection/{}", device(1))]
+    {
         let answer = gateway.get(&path).await;
         assert_eq!((answer.status, answer.by()), (200, "mps-1"), "{path}");
     }
@@ -136,7 +138,10 @@ async fn an_instance_is_told_who_asked_and_under_which_number() {
     let request = || {
         let builder = Request::get("/api/v1/version").header("host", "public.example");
         let claims = builder.header("x-forwarded-for", "203.0.113.7").header("x-forwarded-proto", "https");
-        claims.header("x-request-id", "kong-17").header("authorization", "Bearer secret").header("te", "trailers")
+        claims
+            .header("x-request-id", "kong-17")
+            .header("authorization", "Bearer secret")
+            .header("te", "trailers")
     };
     let connection_header = request().header("connection", "x-mine, keep-alive").header("x-mine", "1");
     let answer = gateway.client().await.send(connection_header.body(Full::default()).expect("one")).await;
@@ -198,7 +203,12 @@ async fn in_a_drain_requests_under_way_are_answered_and_idle_connections_closed(
     let leaving = async {
         until("the request is under way", || gateway.metric("requests_in_flight") == 1.0).await;
         let thaw = async {
-            within(async { while idle.0.ready().await.is_ok() { tokio::task::yield_now().await } }).await;
+            within(async {
+                while idle.0.ready().await.is_ok() {
+                    tokio::task::yield_now().await
+                }
+            })
+            .await;
             gateway.mps[0].freeze(false);
         };
         tokio::join!(gateway.finish(), thaw).0

@@ -108,11 +108,17 @@ async fn the_instance_and_we_never_disagree_where_a_request_ends_or_which_device
             Heard(requests) => {
                 let heard: Vec<_> = new
                     .iter()
-                    .map(|a| (a.method.as_str(), a.target.as_str(), std::str::from_utf8(&a.body).expect("text")))
+                    .map(|a| {
+                        (a.method.as_str(), a.target.as_str(), std::str::from_utf8(&a.body).expect("text"))
+                    })
                     .collect();
                 assert_eq!(heard, requests, "{name}: {said:?}");
-                assert!(said.starts_with("HTTP/1.1 404") || said.starts_with("HTTP/1.0 404"), "{name}: {said:?}");
-                let lengths: Vec<_> = new.iter().map(|a| (a.header("content-length"), a.header("transfer-encoding"))).collect();
+                assert!(
+                    said.starts_with("HTTP/1.1 404") || said.starts_with("HTTP/1.0 404"),
+                    "{name}: {said:?}"
+                );
+                let lengths: Vec<_> =
+                    new.iter().map(|a| (a.header("content-length"), a.header("transfer-encoding"))).collect();
                 let one = |(length, coding): &(String, String)| length.is_empty() || coding.is_empty();
                 assert!(lengths.iter().all(one), "{name}: one framing only, {lengths:?}");
             }

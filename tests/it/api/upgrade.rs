@@ -23,7 +23,8 @@ fn upgrade(target: &str) -> String {
 }
 
 async fn redirect(addr: SocketAddr, id: DeviceId, token: &str) -> Result<WebSocketStream<TcpStream>, Error> {
-    let target = format!("ws://{addr}/relay/webrelay.ashx?p=2&host={id}&port=16994&tls=0&tls1only=0&mode=kvm");
+    let target =
+        format!("ws://{addr}/relay/webrelay.ashx?p=2&host={id}&port=16994&tls=0&tls1only=0&mode=kvm");
     let mut request = target.into_client_request().expect("a request");
     request.headers_mut().insert("sec-websocket-protocol", token.parse().expect("a header"));
     let tcp = within(TcpStream::connect(addr)).await.expect("it listens");
@@ -66,7 +67,10 @@ async fn a_redirection_reaches_the_device_through_the_instance_that_holds_it() {
     assert_eq!((gateway.metric("upgrades"), gateway.metric("requests_in_flight")), (1.0, 1.0));
     socket.close(None).await.expect("it takes it");
     while let Some(Ok(_)) = within(socket.next()).await {}
-    until("the pipe is gone", || gateway.metric("upgrades") == 0.0 && gateway.metric("api_connections") == 0.0).await;
+    until("the pipe is gone", || {
+        gateway.metric("upgrades") == 0.0 && gateway.metric("api_connections") == 0.0
+    })
+    .await;
     // The next user of the same mode is let in: the instance knows that the first has left.
     let again = redirect(gateway.addr(), device(1), &token).await;
     drop(again.expect("the place is free"));
@@ -88,13 +92,17 @@ async fn a_second_user_of_a_mode_and_a_wrong_token_get_the_bare_401_of_mps() {
     }
     let asked = gateway.mps[1].asked();
     assert_eq!(asked.iter().filter(|a| a.target.starts_with("/relay")).count(), 3, "never sent twice");
-    assert!(gateway.mps[0].asked().is_empty() || !gateway.mps[0].asked().iter().any(|a| a.target.starts_with("/relay")));
+    assert!(
+        gateway.mps[0].asked().is_empty()
+            || !gateway.mps[0].asked().iter().any(|a| a.target.starts_with("/relay"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_asks_the_directory_first_and_a_401_mends_the_cache() {
     let (wrong, right) = (
-        Scripted::answering("HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await,
+        Scripted::answering("HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            .await,
         Scripted::start(|_, mut heard| async move {
             heard.head().await;
             heard.say(SWITCH).await;
@@ -183,10 +191,14 @@ async fn the_end_of_either_side_however_it_comes_reaches_the_other_at_once() {
         let mut raw = piped().await;
         raw.say("last words").await;
         let kept = match how {
-            0 => None, // close
+            0 => {
+                drop(raw); // close
+                None
+            }
             1 => {
                 tokio::time::sleep(Duration::from_millis(100)).await; // a reset may overtake them
                 raw.tcp.set_zero_linger().expect("a socket");
+                drop(raw);
                 None
             }
             _ => {
@@ -194,7 +206,8 @@ async fn the_end_of_either_side_however_it_comes_reaches_the_other_at_once() {
                 Some(raw)
             }
         };
-        let (number, said) = tokio::time::timeout(soon, reports.recv()).await.expect("at once").expect("it reports");
+        let (number, said) =
+            tokio::time::timeout(soon, reports.recv()).await.expect("at once").expect("it reports");
         assert_eq!((number, said.as_slice()), (how, &b"last words"[..]));
         drop(kept);
     }
@@ -234,12 +247,11 @@ async fn a_silent_pipe_and_a_stalled_one_end() {
     let mut raw = Raw::to(gateway.addr()).await;
     raw.say(upgrade("/x")).await.up_to("\r\n\r\n").await;
     assert_eq!(raw.rest().await, "");
-    assert_eq!(gateway.ended("silent", "caller"), 1.0);
+    until("it is counted", || gateway.ended("silent", "caller") == 1.0).await;
     let mut raw = Raw::to(gateway.addr()).await;
     raw.say(upgrade("/x")).await.up_to("\r\n\r\n").await;
-    let filling = async {
-        while tokio::io::AsyncWriteExt::write_all(&mut raw.tcp, &[0; 65_536]).await.is_ok() {}
-    };
+    let filling =
+        async { while tokio::io::AsyncWriteExt::write_all(&mut raw.tcp, &[0; 65_536]).await.is_ok() {} };
     within(filling).await;
     until("it is counted", || gateway.ended("stalled", "caller") == 1.0).await;
 }
