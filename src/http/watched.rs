@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use futures_util::task::AtomicWaker;
 use hyper::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -36,6 +37,8 @@ pub struct Turns {
     coming: AtomicBool,
     /// The head that was waited for did not come in time.
     slow: AtomicBool,
+    /// Whom to wake when it is answered: that the caller stopped speaking was kept from it.
+    ended: AtomicWaker,
 }
 
 impl Turns {
@@ -59,6 +62,7 @@ impl Turns {
     /// Its answer is complete, as far as the service is concerned.
     pub fn end(&self) {
         self.busy.store(false, Ordering::Relaxed);
+        self.ended.wake();
     }
 
     /// Whether the connection ended because a head was begun and not finished in time.
@@ -212,7 +216,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
                 }
             }
         }
-        // hyper would take the end for a caller that left.
+        // hyper would take the end for a caller that left; it hears of it after the answer.
+        this.turns.ended.register(cx.waker());
         if this.turns.is_answering() { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 }

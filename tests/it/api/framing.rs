@@ -39,10 +39,18 @@ async fn a_request_that_comes_byte_by_byte_reaches_the_owner() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_stops_speaking_still_gets_its_answer() {
     let gateway = Gateway::before(1).await;
-    let mut raw = Raw::to(gateway.addr()).await;
-    raw.say("GET /api/v1/version HTTP/1.1\r\nHost: a\r\n\r\n").await.finish().await;
-    let answer = raw.rest().await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("serviceVersion"), "{answer}");
+    for body in ["", "{}", "{}"] {
+        gateway.mps[0].freeze(true);
+        let mut raw = Raw::to(gateway.addr()).await;
+        let length = body.len();
+        raw.say(format!("GET /api/v1/version HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}"))
+            .await;
+        raw.finish().await;
+        until("it is under way", || gateway.metric("requests_in_flight") == 1.0).await;
+        gateway.mps[0].freeze(false);
+        let answer = raw.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("serviceVersion"), "{answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
