@@ -18,6 +18,7 @@ pub use ending::{Blame, Reason};
 pub use settings::Settings;
 pub use trip::Answer;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,10 +77,13 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// Binds every address of `settings.listen`. Must be called within a Tokio runtime.
-    pub fn bind(settings: Settings, parts: Parts) -> std::io::Result<Self> {
+    /// Binds every address of `settings.listen`; on failure says which. Must be called within a Tokio
+    /// runtime.
+    pub fn bind(settings: Settings, parts: Parts) -> Result<Self, (SocketAddr, io::Error)> {
         let room = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
-        let bind = |address: &SocketAddr| Listener::bind(*address, Arc::clone(&room));
+        let bind = |address: &SocketAddr| {
+            Listener::bind(*address, Arc::clone(&room)).map_err(|error| (*address, error))
+        };
         let listeners = settings.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         let map = Map {
             keeper: Arc::clone(&parts.keeper),

@@ -279,9 +279,8 @@ async fn bind_api(
     let max_connections = limits::allowed("api.max-connections", api.max_connections);
     match api::Plane::bind(api::Settings { max_connections, ..api.clone() }, parts) {
         Ok(plane) => Ok(Some(Arc::new(plane))),
-        Err(source) => {
+        Err((address, source)) => {
             keeper.leave().await; // no lease of a replica that never served
-            let address = api.listen.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" or ");
             Err(BindError::Address { key: "api.listen", address, source })
         }
     }

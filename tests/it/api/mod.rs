@@ -70,7 +70,12 @@ struct Replica {
 impl Replica {
     async fn open(store: &Arc<Memory>, metrics: Arc<Metrics>) -> Self {
         let sessions = Arc::new(Sessions::default());
-        let settings = directory::Settings { cache_ttl: Duration::from_secs(60), ..Default::default() };
+        let settings = directory::Settings {
+            cache_ttl: Duration::from_secs(60),
+            republish_spread: Duration::from_secs(600), // a resync lasts as long as a test wants
+            beat: Duration::from_millis(500),
+            ..Default::default()
+        };
         let store: Arc<dyn Directory> = Arc::clone(store) as _;
         let drain = Drain::new(Duration::from_secs(5));
         let keeper = Keeper::with_store(settings, store, Arc::clone(&sessions), metrics, drain).await;
@@ -93,6 +98,7 @@ impl Replica {
 /// with it.
 struct Gateway {
     plane: Arc<Plane>,
+    keeper: Arc<Keeper>,
     /// Holds the devices' sessions.
     other: Replica,
     store: Arc<Memory>,
@@ -131,7 +137,7 @@ impl Gateway {
         change(&mut settings);
         let parts = Parts {
             router: Arc::new(Router::new(Arc::clone(&here.keeper), Arc::clone(&instances))),
-            keeper: here.keeper,
+            keeper: Arc::clone(&here.keeper),
             instances: Arc::clone(&instances),
             metrics: Arc::clone(&metrics),
             phases,
@@ -140,7 +146,18 @@ impl Gateway {
         let plane = Arc::new(Plane::bind(settings, parts).expect("a port of the kernel's choice"));
         drain.spawn(Arc::clone(&plane).run());
         life.enter(Phase::Serving);
-        Self { plane, other, store, instances, metrics, life, drain, mps: vec![], devices: vec![] }
+        Self {
+            plane,
+            keeper: here.keeper,
+            other,
+            store,
+            instances,
+            metrics,
+            life,
+            drain,
+            mps: vec![],
+            devices: vec![],
+        }
     }
 
     fn addr(&self) -> SocketAddr {

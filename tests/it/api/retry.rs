@@ -151,6 +151,26 @@ async fn while_the_directory_is_away_the_stale_owner_is_asked_then_two_guesses_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn while_the_directory_is_filled_again_no_record_is_not_taken_for_nobody() {
+    let mut gateway = Gateway::before(3).await;
+    gateway.hold(device(1), 0).await;
+    assert_eq!(gateway.get(&owners(device(1))).await.by(), "mps-0", "seen before");
+    until("in sync", || gateway.keeper.status().synced).await;
+    gateway.store.model(|model| *model = Default::default());
+    until("the loss is noticed", || !gateway.keeper.status().synced).await;
+    gateway.keeper.forget(device(1));
+    let answers = [
+        gateway.get(&owners(device(1))).await,
+        gateway.get(&owners(device(2))).await, // nobody holds it, and nobody can know
+    ];
+    assert!(!gateway.keeper.status().synced, "it is not over yet");
+    let [known, unknown] = answers;
+    assert!(known.status == 200 || known.status == 503, "stale or guessed, never 404: {known:?}");
+    assert_eq!((unknown.status, unknown.error().as_str()), (503, "directory-away"));
+    assert_eq!(gateway.get("/api/v1/devices").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_the_directory_is_away_a_body_that_was_not_kept_is_503_and_not_404() {
     let gateway = Gateway::before(2).await;
     gateway.store.set_away(true);

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, client};
 
 use super::*;
-use crate::net::connect::connect;
+use crate::net::connect::{Leg, connect};
 use crate::net::fixtures;
 use crate::net::instance_tls::{InstanceTls, Verify};
 use crate::net::records::{next_record, write_record};
