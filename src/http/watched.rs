@@ -15,6 +15,10 @@ use hyper::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+/// How long the last of a body may be on its way through us when its caller has stopped speaking: hyper
+/// has read it, whoever passes it on has not yet looked. Later it is taken for a body that broke off.
+const BODY: Duration = Duration::from_secs(2);
+
 /// How long a caller may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -54,11 +58,6 @@ impl Turns {
         self.coming.store(false, Ordering::Relaxed);
     }
 
-    /// Whether a request was heard to its end and is not answered yet.
-    fn is_answering(&self) -> bool {
-        self.busy.load(Ordering::Relaxed) && !self.coming.load(Ordering::Relaxed)
-    }
-
     /// Its answer is complete, as far as the service is concerned.
     pub fn end(&self) {
         self.busy.store(false, Ordering::Relaxed);
@@ -86,8 +85,8 @@ pub struct Watched<S> {
     /// What is sent in place of that, and whether it came to that.
     words: Bytes,
     replaced: bool,
-    /// The caller has stopped speaking.
-    ended: bool,
+    /// Since when the caller says no more.
+    ended: Option<Instant>,
     /// Since when a head is waited for, and whether some of it was heard.
     waiting: Option<(Instant, bool)>,
     /// Since when a write makes no progress.
@@ -106,7 +105,7 @@ impl<S> Watched<S> {
             settled: 0,
             words: Bytes::new(),
             replaced: false,
-            ended: false,
+            ended: None,
             waiting: None,
             stalled: None,
             timer: None,
@@ -206,10 +205,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        if !this.ended {
+        if this.ended.is_none() {
             match Pin::new(&mut this.io).poll_read(cx, buf) {
                 Poll::Pending => return this.waited(cx),
-                Poll::Ready(Ok(())) if buf.filled().len() == before => this.ended = true,
+                Poll::Ready(Ok(())) if buf.filled().len() == before => {
+                    this.ended = Some(Instant::now());
+                }
                 Poll::Ready(read) => {
                     this.heard();
                     return Poll::Ready(read);
@@ -218,7 +219,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         }
         // hyper would take the end for a caller that left; it hears of it after the answer.
         this.turns.ended.register(cx.waker());
-        if this.turns.is_answering() { Poll::Pending } else { Poll::Ready(Ok(())) }
+        let told = match (this.turns.busy.load(Ordering::Relaxed), this.turns.coming.load(Ordering::Relaxed))
+        {
+            (false, _) => true,
+            (true, false) => false,
+            (true, true) => this.ended.is_none_or(|ended| this.is_due(cx, ended + BODY)),
+        };
+        if told { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 }
 

@@ -54,6 +54,19 @@ async fn a_caller_that_stops_speaking_still_gets_its_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_ends_too_early_is_refused_and_never_passed_on_as_whole() {
+    let gateway = Gateway::before(1).await;
+    for body in ["Content-Length: 9\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"] {
+        let mut raw = Raw::to(gateway.addr()).await;
+        raw.say(format!("POST /api/v1/devices HTTP/1.1\r\nHost: a\r\n{body}")).await.finish().await;
+        let answer = raw.rest().await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+    until("both are over", || gateway.ended("left", "caller") == 2.0).await;
+    assert!(gateway.mps[0].asked().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bodies_and_trailers_pass_both_ways_as_they_were_framed() {
     let instance = Scripted::start(|_, mut heard| async move {
         while let Some(head) = heard.head().await {

@@ -248,6 +248,8 @@ async fn a_silent_pipe_and_a_stalled_one_end() {
     raw.say(upgrade("/x")).await.up_to("\r\n\r\n").await;
     assert_eq!(raw.rest().await, "");
     until("it is counted", || gateway.ended("silent", "caller") == 1.0).await;
+    let stall = Duration::from_millis(400);
+    gateway.plane.reload(Settings { stall, grace: Duration::from_millis(100), ..Settings::default() });
     let mut raw = Raw::to(gateway.addr()).await;
     raw.say(upgrade("/x")).await.up_to("\r\n\r\n").await;
     let filling =
