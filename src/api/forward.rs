@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::http::uri::PathAndQuery;
 use hyper::upgrade::OnUpgrade;
@@ -48,7 +48,13 @@ pub(super) async fn forward(
     let hop = head::strip(&mut parts.headers);
     calls.caller.tell(&mut parts.headers);
     let (upload, progress) = Upload::of(incoming, settings.body(), turns);
-    let upgrade = (hop.upgrade && parts.method == Method::GET).then_some(on_caller);
+    drop(settings); // it is not to be held while an instance thinks
+    // HTTP/1.0 knows no upgrade: nobody would hear the 101.
+    let switches = hop.upgrade && parts.method == Method::GET && parts.version == Version::HTTP_11;
+    let upgrade = switches.then_some(on_caller);
+    if !switches {
+        parts.headers.remove(UPGRADE);
+    }
     let leg = Leg { calls, hop: Hop { upgrade: upgrade.is_some(), ..hop }, parts, progress, by };
     leg.travel(trip, &pool, upload, upgrade).await
 }
@@ -200,6 +206,9 @@ impl Leg<'_> {
     ) -> Response<Answer> {
         let (mut parts, content) = response.into_parts();
         let hop = head::strip(&mut parts.headers);
+        if hop.chunked {
+            parts.headers.remove(CONTENT_LENGTH); // the chunks tell the length (RFC 9112 6.3)
+        }
         parts.version = Version::HTTP_11;
         trip.answered(parts.status.as_u16());
         let switching = parts.status == StatusCode::SWITCHING_PROTOCOLS;

@@ -7,6 +7,8 @@ use super::raw::{Document, Raw, STATIC, Values, Written};
 const HOST: &str = "mps";
 /// The web port of MPS.
 const PORT: &str = "3000";
+/// Where mps-router looked up who has a device.
+const DATABASE: &str = "MPS_CONNECTION_STRING";
 
 /// Lays `PORT`, `MPS_HOST` and `MPS_PORT` over a document that no file stands for. What our own names
 /// set is left as it is.
@@ -39,6 +41,12 @@ pub fn overlay(
         Some((value, place))
     };
     let (listen, host, port) = (find("PORT", true), find("MPS_HOST", false), find("MPS_PORT", true));
+    if let Some((_, place)) = find(DATABASE, false) {
+        // Never its value: there is a password in it.
+        let what =
+            "legacy databases are not in this build: who has a device that called past us is not known";
+        warnings.push(Problem::new(place, "", what, "let devices call this gateway, or keep mps-router"));
+    }
     let mut set = |key, value: String, place: &Place| {
         let written = Written { raw: Raw::Variable(value), place: place.clone() };
         document.values.entry(key).or_insert(written);

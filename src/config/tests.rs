@@ -96,6 +96,10 @@ fn without_a_file_the_environment_of_mps_router_says_where() {
     assert_eq!(said(&links), ("0.0.0.0:8003".into(), 3000, "fd00::1 [fd00::1]:3000".into(), 1));
     let found = with_environment(None, &[("MPS_PORT", "web")]).expect_err("no port").lines();
     assert_eq!(found, ["MPS_PORT: \"web\" is not a port; write a number up to 65535"]);
+    let database = [("MPS_CONNECTION_STRING", "postgresql://u:password@db/mpsdb")];
+    let warned = with_environment(None, &database).expect("no problem").warnings;
+    let said = warned.iter().map(ToString::to_string).collect::<String>();
+    assert!(said.contains("MPS_CONNECTION_STRING") && !said.contains("password"), "{said}");
     let file = with_environment(Some("[api]"), &router).expect("no problem").settings;
     assert!(file.instances.list.is_empty(), "a file says who is there");
 }

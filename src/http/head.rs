@@ -7,6 +7,8 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Uri, Version};
 
+use super::forwarded::REQUEST_ID;
+
 /// `Keep-Alive`, which belongs to one connection.
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// `Proxy-Connection`, which nobody should send and some do.
@@ -54,7 +56,8 @@ pub fn check<B>(request: &Request<B>) -> Result<(), Unsound> {
     if coded && length.is_some() {
         return Err(Unsound::Framing);
     }
-    if headers.contains_key(UPGRADE) && (coded || length.is_some_and(|length| length != "0")) {
+    let upgrade = headers.get(UPGRADE).is_some_and(|to| !names_http2(to)); // that one is never passed on
+    if upgrade && (coded || length.is_some_and(|length| length != "0")) {
         return Err(Unsound::UpgradeBody);
     }
     let mut hosts = headers.get_all(HOST).iter();
@@ -124,10 +127,11 @@ fn names_http2(to: &HeaderValue) -> bool {
     to.as_bytes().windows(2).any(|two| two.eq_ignore_ascii_case(b"h2"))
 }
 
-/// Takes out a header that `Connection` names, unless the message could not be read without it.
+/// Takes out a header that `Connection` names, unless the message could not be read without it, or it is
+/// one of ours.
 fn take_out(headers: &mut HeaderMap, name: &str) {
     let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { return };
-    if ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING, TRAILER, UPGRADE].contains(&name) {
+    if ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING, TRAILER, UPGRADE, REQUEST_ID].contains(&name) {
         headers.remove(name);
     }
 }

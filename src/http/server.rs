@@ -28,6 +28,9 @@ pub const LEAST_HEAD: usize = 8 * 1024;
 /// How long an answer that ends a connection may take to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// How long the rest of a body that nobody wants is still taken.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// Bounds of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -93,9 +96,13 @@ where
         })
         .await
     };
-    if ended.is_err() && turns.slow() {
-        let Some(parts) = connection.into_parts() else { return };
-        let mut io = parts.io.into_inner().into_inner();
+    let slow = ended.is_err() && turns.slow();
+    if !slow && !turns.is_coming() {
+        return;
+    }
+    let Some(parts) = connection.into_parts() else { return };
+    let mut io = parts.io.into_inner().into_inner();
+    if slow {
         let words = last_words(&service.refuse(StatusCode::REQUEST_TIMEOUT));
         // Who was slow before may be so now.
         let _ = timeout(LAST_WORDS, async {
@@ -103,6 +110,9 @@ where
             io.shutdown().await
         })
         .await;
+    } else {
+        // A caller in the middle of its body: a reset now could take the answer from it.
+        let _ = timeout(LINGER, tokio::io::copy(&mut io, &mut tokio::io::sink())).await;
     }
 }
 

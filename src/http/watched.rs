@@ -58,6 +58,11 @@ impl Turns {
         self.coming.store(false, Ordering::Relaxed);
     }
 
+    /// Whether some of its body has not come yet.
+    pub fn is_coming(&self) -> bool {
+        self.coming.load(Ordering::Relaxed)
+    }
+
     /// Its answer is complete, as far as the service is concerned.
     pub fn end(&self) {
         self.busy.store(false, Ordering::Relaxed);

@@ -275,3 +275,31 @@ async fn a_caller_that_resets_its_connection_gives_up_its_request() {
     until("it is given up", || gateway.metric("requests_in_flight") == 0.0).await;
     assert_eq!(gateway.ended("left", "caller"), 1.0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_in_the_middle_of_a_body_too_long_hears_413_and_is_not_reset() {
+    let gateway = Gateway::with(fleet(1).await, |s| s.max_body = 1_000).await;
+    let mut raw = Raw::to(gateway.addr()).await;
+    raw.say("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n").await;
+    let (head, _) = raw.answer().await;
+    assert!(head.starts_with("HTTP/1.1 413 "), "{head}");
+    for _ in 0..10 {
+        raw.say(vec![b'x'; 50_000]).await; // Kong, say, sends all of it before it reads
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(raw.finish().await.rest().await, "");
+    until("its place is free", || gateway.metric("api_connections") == 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_framed_twice_is_passed_on_by_its_chunks() {
+    let answer =
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let instance = Scripted::answering(answer).await;
+    let gateway = Gateway::of(vec![instance.instance("a")], |_| {}).await;
+    let mut client = gateway.client().await;
+    for _ in 0..2 {
+        let answer = client.ask(Method::GET, "/x", "").await;
+        assert_eq!((answer.header("content-length"), &answer.body[..]), ("", &b"hello"[..]));
+    }
+}

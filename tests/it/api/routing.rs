@@ -143,7 +143,8 @@ async fn an_instance_is_told_who_asked_and_under_which_number() {
             .header("authorization", "Bearer secret")
             .header("te", "trailers")
     };
-    let connection_header = request().header("connection", "x-mine, keep-alive").header("x-mine", "1");
+    let connection_header =
+        request().header("connection", "x-mine, x-request-id, keep-alive").header("x-mine", "1");
     let answer = gateway.client().await.send(connection_header.body(Full::default()).expect("one")).await;
     assert_eq!(answer.header("x-request-id"), "kong-17");
     let asked = gateway.mps[0].asked().pop().expect("it was asked");

@@ -299,3 +299,29 @@ async fn an_upgrade_to_http2_is_not_passed_on_and_a_refused_one_is_an_answer() {
     let answer = gateway.get("/-/readyz").await;
     assert_eq!(answer.json()["ready"], json!(true));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_switch_is_passed_on_without_the_wish() {
+    let gateway = Gateway::before(1).await;
+    // A Java client offers HTTP/2 with every request; HTTP/1.0 has no upgrade.
+    for (request, method) in [
+        (
+            "POST /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A\r\nContent-Length: 4\r\n\r\nbody",
+            "POST",
+        ),
+        (
+            "GET /relay/webrelay.ashx HTTP/1.0\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+            "GET",
+        ),
+        ("PUT /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", "PUT"),
+    ] {
+        let mut raw = Raw::to(gateway.addr()).await;
+        let said = raw.say(request).await.up_to("\r\n\r\n").await;
+        assert!(said.contains(" 404 "), "{method}: {said}");
+        let asked = gateway.mps[0].asked().pop().expect("it was asked");
+        assert_eq!(
+            (asked.method.as_str(), asked.header("upgrade"), asked.header("connection")),
+            (method, String::new(), String::new())
+        );
+    }
+}
