@@ -19,14 +19,18 @@ use crate::config::{Given, Loaded};
 /// Supervisors kill a probe that takes longer.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Prints what `/readyz` says; exit 0 when it is ready.
+/// Prints what readiness says, asked of the api listener or, where there is none, of admin; exit 0 when
+/// it is ready.
 pub fn run(file: Option<PathBuf>) -> ExitCode {
     let settings = match check_config::load(&Given::of_process(file)) {
         Ok(Loaded { settings, .. }) => settings,
         Err(code) => return code,
     };
-    let Some(address) = settings.admin.and_then(|admin| admin.listen.first().copied()) else {
-        eprintln!("mps-gateway: there is no [admin] to ask");
+    // Where requests are taken, if they are: a listener that hangs is not healthy, whatever admin says.
+    let api = settings.api.and_then(|api| api.listen.first().copied()).map(|address| (address, "/-/readyz"));
+    let admin = || settings.admin.and_then(|admin| admin.listen.first().copied());
+    let Some((address, path)) = api.or_else(|| admin().map(|address| (address, "/readyz"))) else {
+        eprintln!("mps-gateway: there is neither [api] nor [admin] to ask");
         return exit::FAILED;
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -36,7 +40,7 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
             return ExitCode::from(exit::SYSTEM);
         }
     };
-    match runtime.block_on(async { timeout(LIMIT, ask(reachable(address))).await }) {
+    match runtime.block_on(async { timeout(LIMIT, ask(reachable(address), path)).await }) {
         Ok(Ok((status, body))) => {
             println!("{body}");
             if status == StatusCode::OK { exit::OK } else { exit::FAILED }
@@ -61,11 +65,10 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-async fn ask(address: SocketAddr) -> Result<(StatusCode, String), Box<dyn Error + Send + Sync>> {
+async fn ask(address: SocketAddr, path: &str) -> Result<(StatusCode, String), Box<dyn Error + Send + Sync>> {
     let io = TokioIo::new(TcpStream::connect(address).await?);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
-    let request =
-        Request::get("/readyz").header(header::HOST, address.to_string()).body(Empty::<Bytes>::new())?;
+    let request = Request::get(path).header(header::HOST, address.to_string()).body(Empty::<Bytes>::new())?;
     // It takes the sender along, so that the connection ends when the answer is read.
     let answer = async move {
         let response = sender.send_request(request).await?;

@@ -13,6 +13,7 @@ mod pin;
 mod run;
 mod simulate;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,6 +28,9 @@ struct Cli {
     /// The configuration file; without it MPS_GATEWAY_CONFIG, else none.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The same as `health`, as mps-router has it; also -health.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    health: Option<bool>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -56,9 +60,17 @@ fn version() -> &'static str {
     Box::leak(build::describe().into_boxed_str())
 }
 
+/// The words of the command line. Go's `-health`, by which images of mps-router are probed, has one hyphen.
+fn words() -> impl Iterator<Item = OsString> {
+    std::env::args_os().map(|word| match word.to_str() {
+        Some(flag) if flag == "-health" || flag.starts_with("-health=") => format!("-{flag}").into(),
+        _ => word,
+    })
+}
+
 /// Does what the command line says.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(words()) {
         Ok(cli) => cli,
         Err(told) => {
             let failed = told.use_stderr(); // else it is --help or --version
@@ -70,6 +82,9 @@ pub fn main() -> ExitCode {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         eprintln!("mps-gateway: another TLS provider is installed already");
         return ExitCode::from(exit::SYSTEM);
+    }
+    if cli.health == Some(true) {
+        return health::run(cli.config);
     }
     match cli.command {
         Some(Command::Certs(command)) => certs::run(command),

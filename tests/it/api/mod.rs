@@ -1,5 +1,6 @@
 //! The api plane, from a caller's socket to simulated MPS and back.
 
+mod drop_in;
 mod framing;
 mod instance;
 mod raw;
