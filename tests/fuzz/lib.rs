@@ -15,7 +15,11 @@ pub mod device {
     pub mod settings;
 }
 
+#[path = "."]
 pub mod net {
+    #[path = "../../src/net/network.rs"]
+    pub mod network;
+
     pub mod relay {
         /// The trait of the real relay, which needs sockets.
         pub trait Watch {
